@@ -1,0 +1,71 @@
+"""The named failures. One root; each keeps its facts and says what was found, what was expected, what to do."""
+
+
+class LakehouseError(Exception):
+    """Stand at the root of every failure the lakehouse names. Exit code 1."""
+
+    exit_code = 1
+
+
+class WrongUse(LakehouseError):
+    """A parameter, setting or name that cannot be right. Nothing was started. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, found: object, expected: str) -> None:
+        self.what, self.found, self.expected = what, found, expected
+        super().__init__(f"{what} is {found!r}: it must be {expected}.")
+
+
+class BadInput(LakehouseError):
+    """Something delivered that cannot be read. Exit code 1."""
+
+    def __init__(self, where: str, found: str, remedy: str) -> None:
+        self.where, self.found, self.remedy = where, found, remedy
+        super().__init__(f"{where}: {found}. {remedy}")
+
+
+class ServiceDown(LakehouseError):
+    """A service that does not answer, or refuses. Exit code 1."""
+
+    def __init__(self, service: str, address: str, reason: str, remedy: str) -> None:
+        self.service, self.address, self.reason, self.remedy = service, address, reason, remedy
+        super().__init__(f"{service} at {address} failed: {reason}. {remedy}")
+
+
+class StorageFailed(LakehouseError):
+    """The storage refused a read or a write. Exit code 1."""
+
+    def __init__(self, action: str, where: str, reason: str, remedy: str) -> None:
+        self.action, self.where, self.reason, self.remedy = action, where, reason, remedy
+        super().__init__(f"Could not {action} {where}: {reason}. {remedy}")
+
+
+class NotFound(LakehouseError):
+    """A named thing that is not there, with what is. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        self.kind, self.name, self.known = kind, name, known
+        there = ", ".join(known) if known else "none"
+        super().__init__(f"There is no {kind} {name!r}. There is: {there}.")
+
+
+class Blocked(LakehouseError):
+    """Gates that stop a release: a sentence per reason. Nothing was published. Exit code 3."""
+
+    exit_code = 3
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__("Nothing was published: " + " ".join(reasons))
+
+
+class GroupFailed(LakehouseError):
+    """Groups that failed while the others were published. Exit code 1."""
+
+    def __init__(self, failures: dict[str, str]) -> None:
+        self.failures = failures
+        said = "; ".join(f"{group}: {reason}" for group, reason in failures.items())
+        super().__init__(f"The other groups are published, these kept their last version: {said}")

@@ -1,0 +1,34 @@
+"""The one place where environment variables are read."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from lakehouse.errors import WrongUse
+
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Hold every setting; each field is an environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    lakehouse_home: Path = Field(_PROJECT / ".lakehouse", description="Folder of all embedded state.")
+    lakehouse_root: str = Field("", description="Where the Delta tables are. Default: tables/ under the home.")
+    data_path: str = Field("", description="Landing: the folder where source files are put.")
+    output_path: Path | None = Field(None, description="Where exports are written. Default: exports/ under the home.")
+    frontend_path: Path | None = Field(None, description="Where output-sync copies the exports; unset: nowhere.")
+    logs_path: Path | None = Field(None, description="Where run events are written. Default: logs/ under the home.")
+    engine: Literal["sail", "spark"] = Field("sail", description="sail (in the process) or spark (local, Java 17+).")
+    engine_partitions: int = Field(2, ge=1, le=1024, description="Partitions of a shuffle in the local engines.")
+    transactions_source: Literal["files", "postgres"] = Field("files", description="Where transactions come from.")
+    postgres_host: str = Field("", description="PostgreSQL server; unset: an embedded one is started.")
+    postgres_port: int = Field(5432, ge=1, le=65535, description="Port of that server.")
+    postgres_db: str = Field("lakehouse", description="Its database.")
+    postgres_user: str = Field("", description="Its user.")
+    postgres_password: SecretStr = Field(SecretStr(""), description="The user's password.")
+    prefect_api_url: str = Field("", description="Prefect's API; unset: a local server is started when needed.")
