@@ -1,0 +1,31 @@
+"""What was delivered, and what became of it."""
+
+from lakehouse.table import BIGINT, INT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
+
+STATUSES = ("current", "superseded", "duplicate", "rejected")
+ENTITIES = ("transactions", "categories", "product_categories")
+
+TABLE = Table(
+    layer=Layer.OPS,
+    name="sources",
+    doc="One row per delivered file.",
+    columns=(
+        Column("source_id", BIGINT, "First 8 bytes of the SHA-256 of its bytes, signed; 0 when unreadable."),
+        Column("entity", STRING, "What it holds."),
+        Column("path", STRING, "Its name in the landing, the same at every delivery."),
+        Column("location", STRING, "Where its bytes are read from."),
+        Column("sha256", STRING, "Hash of its bytes, hexadecimal; empty when unreadable."),
+        Column("bytes", BIGINT, "Its size."),
+        Column("lines", INT, "Lines, counted by the independent reader; 0 when rejected."),
+        Column("delivered_at", TIMESTAMP, "When the run that first saw it started."),
+        Column("status", STRING, "current, superseded, duplicate or rejected."),
+        Column("supersedes", BIGINT, "The source of the same path that it replaced.", nullable=True),
+        Column("admitted_by", STRING, "Id of the run that first saw it."),
+        Column("detail", STRING, "Why it was rejected, or what it repeats.", nullable=True),
+    ),
+    keys=("path", "source_id"),
+    checks=(
+        OneOf("status", STATUSES, why="the states of a source are a closed set"),
+        OneOf("entity", ENTITIES, why="an entity without a table would be lost"),
+    ),
+)

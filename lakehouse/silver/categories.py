@@ -1,0 +1,25 @@
+"""Category names."""
+
+from pyspark.sql import DataFrame
+
+from lakehouse.bronze import categories
+from lakehouse.frames import streamed
+from lakehouse.kernels.reference import accepted_categories
+from lakehouse.table import INT, STRING, Between, Column, Layer, Table
+
+TABLE = Table(
+    layer=Layer.SILVER,
+    name="categories",
+    doc="One row per category.",
+    inputs={"categories": categories.TABLE},
+    columns=(
+        Column("category_id", INT, "The category's number, from 1."),
+        Column("category_name", STRING, "Its name."),
+    ),
+    keys=("category_id",),
+    checks=(Between("category_id", 1, None, why="0 stands for products without category"),),
+)
+
+
+def build(categories: DataFrame) -> DataFrame:
+    return streamed(categories, accepted_categories, TABLE)

@@ -1,0 +1,27 @@
+"""Which product is in which categories."""
+
+from pyspark.sql import DataFrame
+
+from lakehouse.bronze import product_categories
+from lakehouse.frames import whole
+from lakehouse.kernels.reference import accepted_product_categories
+from lakehouse.table import BOOLEAN, INT, Between, Column, Layer, Table
+
+TABLE = Table(
+    layer=Layer.SILVER,
+    name="product_categories",
+    doc="One row per product and category, however often it was delivered.",
+    inputs={"product_categories": product_categories.TABLE},
+    columns=(
+        Column("product_id", INT, "The product's number."),
+        Column("category_id", INT, "A category it is in."),
+        Column("is_primary", BOOLEAN, "Whether it is the smallest category of the product: figures add up over these."),
+        Column("lines", INT, "Lines that say so."),
+    ),
+    keys=("product_id", "category_id"),
+    checks=(Between("lines", 1, None, why="a row comes from a line"),),
+)
+
+
+def build(product_categories: DataFrame) -> DataFrame:
+    return whole(product_categories, accepted_product_categories, TABLE)
