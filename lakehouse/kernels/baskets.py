@@ -1,0 +1,71 @@
+"""How many units of a category a receipt holds: the histogram behind the box plots."""
+
+import numpy as np
+import pyarrow as pa
+
+from lakehouse.kernels.distinct import Ints, pairs_of
+
+
+def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) -> pa.Table:
+    """Count one month's receipts (month, store_id, products) by store, category and units of that category.
+
+    `product_id` (ascending), `category_id` give each product's primary category; products not there are in
+    category 0. Gives month, store_id, category_id, basket_units, receipts.
+    """
+    rows, products = pairs_of(np.arange(receipts.num_rows), receipts["products"].combine_chunks())
+    categories = primary_categories(products, product_id, category_id)
+    known, category = np.unique(categories, return_inverse=True)
+    baskets, units = np.unique(rows * len(known) + category, return_counts=True)
+    stores, store = np.unique(np.asarray(receipts["store_id"].to_numpy(), np.int64), return_inverse=True)
+    widest = int(units.max(initial=0)) + 1
+    place = store[baskets // len(known)] * len(known) + baskets % len(known) if len(known) else baskets
+    cells, counts = np.unique(place * widest + units, return_counts=True)
+    place = cells // widest
+    return pa.table(
+        {
+            "month": pa.array([receipts["month"][0].as_py() if receipts.num_rows else ""] * len(cells), pa.string()),
+            "store_id": stores[place // max(len(known), 1)],
+            "category_id": known[place % max(len(known), 1)],
+            "basket_units": cells % widest,
+            "receipts": counts,
+        }
+    )
+
+
+def primary_categories(products: Ints, product_id: Ints, category_id: Ints) -> Ints:
+    """Look up each product's primary category; 0 where it has none."""
+    if not len(product_id):
+        return np.zeros(len(products), np.int64)
+    at = np.minimum(np.searchsorted(product_id, products), len(product_id) - 1)
+    return np.where(product_id[at] == products, category_id[at], 0)
+
+
+def box_plots(histogram: pa.Table) -> pa.Table:
+    """Draw one box per category and store from (category_id, store_id, basket_units, receipts).
+
+    Quartiles interpolate linearly between the sorted receipts. Gives category_id, store_id, units, receipts,
+    minimum, lower_quartile, median, upper_quartile, maximum, average.
+    """
+    ordered = histogram.sort_by([("category_id", "ascending"), ("store_id", "ascending"), ("basket_units", "ascending")])
+    category, store, value, count = (np.asarray(ordered[c].to_numpy(), np.int64) for c in ordered.column_names)
+    starts = np.flatnonzero(np.append(True, (np.diff(category) != 0) | (np.diff(store) != 0))[: len(category)])
+    boxes = [_box(value[a:b], count[a:b]) for a, b in zip(starts, np.append(starts[1:], len(value)), strict=True)]
+    figures = {name: [box[name] for box in boxes] for name in _FIGURES}
+    return pa.table({"category_id": category[starts], "store_id": store[starts]} | figures)
+
+
+_FIGURES = ("units", "receipts", "minimum", "lower_quartile", "median", "upper_quartile", "maximum", "average")
+
+
+def _box(value: Ints, count: Ints) -> dict[str, float]:
+    reached = np.cumsum(count)
+    receipts, units = int(reached[-1]), int((value * count).sum())
+
+    def quantile(share: float) -> float:
+        at = share * (receipts - 1)
+        low, high = (int(value[np.searchsorted(reached, k, "right")]) for k in (int(at), min(int(at) + 1, receipts - 1)))
+        return low + (high - low) * (at - int(at))
+
+    quartiles = (quantile(0.25), quantile(0.5), quantile(0.75))
+    extremes = (int(value[0]), int(value[-1]))
+    return dict(zip(_FIGURES, (units, receipts, extremes[0], *quartiles, extremes[1], units / receipts), strict=True))

@@ -1,0 +1,26 @@
+"""Distinct values per key, sorted: packed into 64-bit codes, sorted once."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
+
+
+def pairs_of(keys: Ints, lists: pa.ListArray) -> tuple[Ints, Ints]:
+    """Repeat each key for every element of its list: two arrays as long as all elements together."""
+    lengths = np.diff(lists.offsets.to_numpy())
+    return np.repeat(keys, lengths), lists.flatten().to_numpy().astype(np.int64)
+
+
+def distinct_pairs(keys: Ints, values: Ints) -> tuple[Ints, Ints]:
+    """Give the distinct (key, value), ordered by key, then value. `values` are in 0 .. 2^31 - 1."""
+    known, index = np.unique(keys, return_inverse=True)
+    codes = np.unique((index.astype(np.int64) << 31) | values)
+    return known[codes >> 31], codes & (2**31 - 1)
+
+
+def lists_of(keys: Ints, pair_keys: Ints, pair_values: Ints) -> pa.ListArray:
+    """Give, for each of the ascending `keys`, the list of its pairs' values; pairs are ordered by key."""
+    offsets = np.searchsorted(pair_keys, np.append(keys, np.iinfo(np.int64).max)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(pair_values.astype(np.int32)))

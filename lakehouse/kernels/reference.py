@@ -1,0 +1,103 @@
+"""Lines of the reference files to categories and product categories, and to what is refused.
+
+`categories` is `id|name` without a header, `product_categories` is `product|category` with one. Small files: a line
+at a time.
+"""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from lakehouse.kernels.receipts import MAX_INT, Refusal, number_of, octet_refusal, quarantined
+
+HEADER = "v.Code_pr|v.code"
+
+
+class Category(NamedTuple):
+    """A category and its name."""
+
+    category_id: int
+    category_name: str
+
+
+class ProductCategory(NamedTuple):
+    """A product and a category it is in."""
+
+    product_id: int
+    category_id: int
+
+
+def read_category(line: str) -> Category | Refusal:
+    """Apply the row rules to a line `id|name`."""
+    number, found, name = line.partition("|")
+    if refusal := octet_refusal(line):
+        return refusal
+    if not found or "|" in name or not name.strip():
+        return Refusal("wrong_field_count", "not a number and a name separated by |")
+    category_id = number_of(number, MAX_INT)
+    if not category_id:
+        return Refusal("bad_category", f"{number[:40]!r} is no whole number from 1 to {MAX_INT}")
+    return Category(category_id, name)
+
+
+def read_product_category(line: str) -> ProductCategory | Refusal:
+    """Apply the row rules to a line `product|category`."""
+    fields = line.split("|")
+    if refusal := octet_refusal(line):
+        return refusal
+    if len(fields) != 2:
+        return Refusal("wrong_field_count", f"{len(fields)} fields instead of 2")
+    product_id, category_id = (number_of(field, MAX_INT) for field in fields)
+    if product_id is None:
+        return Refusal("bad_product", f"{fields[0][:40]!r} is no whole number up to {MAX_INT}")
+    if not category_id:
+        return Refusal("bad_category", f"{fields[1][:40]!r} is no whole number from 1 to {MAX_INT}")
+    return ProductCategory(product_id, category_id)
+
+
+def accepted_categories(lines: pa.Table) -> pa.Table:
+    """Give category_id, category_name of the lines that keep every rule."""
+    kept = [c for c in map(read_category, lines["line"].to_pylist()) if isinstance(c, Category)]
+    return pa.table(
+        {
+            "category_id": pa.array([c.category_id for c in kept], pa.int32()),
+            "category_name": pa.array([c.category_name for c in kept], pa.string()),
+        }
+    )
+
+
+def refused_categories(lines: pa.Table) -> pa.Table:
+    """Name, for each line that breaks a rule, the rule."""
+    return quarantined(lines, "categories", [read_category(line) for line in lines["line"].to_pylist()])
+
+
+def accepted_product_categories(lines: pa.Table) -> pa.Table:
+    """Give product_id, category_id, is_primary and how many lines say so, each pair once, sorted."""
+    counts: dict[ProductCategory, int] = {}
+    for read in map(read_product_category, without_header(lines)["line"].to_pylist()):
+        if isinstance(read, ProductCategory):
+            counts[read] = counts.get(read, 0) + 1
+    pairs = sorted(counts)
+    first: dict[int, int] = {}
+    for pair in pairs:
+        first.setdefault(pair.product_id, pair.category_id)
+    return pa.table(
+        {
+            "product_id": pa.array([p.product_id for p in pairs], pa.int32()),
+            "category_id": pa.array([p.category_id for p in pairs], pa.int32()),
+            "is_primary": pa.array([first[p.product_id] == p.category_id for p in pairs], pa.bool_()),
+            "lines": pa.array([counts[p] for p in pairs], pa.int32()),
+        }
+    )
+
+
+def refused_product_categories(lines: pa.Table) -> pa.Table:
+    """Name, for each line that breaks a rule, the rule; the header is no row."""
+    rows = without_header(lines)
+    return quarantined(rows, "product_categories", [read_product_category(line) for line in rows["line"].to_pylist()])
+
+
+def without_header(lines: pa.Table) -> pa.Table:
+    """Leave out line 1 where it is the header."""
+    pairs = zip(lines["line_number"].to_pylist(), lines["line"].to_pylist(), strict=True)
+    return lines.filter(pa.array([(number, line) != (1, HEADER) for number, line in pairs], pa.bool_()))

@@ -1,0 +1,59 @@
+"""Customer segments: k-means (Lloyd) on standardised features, by scikit-learn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+FEATURES = ("frequency", "diversity", "total_products", "unique_categories")
+SEED, RESTARTS = 20130601, 10
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Centres in standardised space, in the order of the segments' numbers, and how to standardise."""
+
+    mean: Floats
+    deviation: Floats
+    centres: Floats
+
+
+def fitted(customers: pa.Table, n_clusters: int) -> Model:
+    """Fit k-means to customers in the order of their ids; fewer distinct customers than clusters: as many as there are.
+
+    The deviation is that of the population; a feature without any is left as it is. One thread, ten restarts and
+    a fixed seed make it repeatable.
+    """
+    points = _points(customers.sort_by("customer_id"))
+    mean, spread = points.mean(axis=0), points.std(axis=0)
+    deviation = np.where(spread > 0, spread, 1.0)
+    scaled = (points - mean) / deviation
+    count = min(n_clusters, len(np.unique(scaled, axis=0)))
+    from sklearn.cluster import KMeans  # imported where it is used: it takes two seconds
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        centres = KMeans(count, n_init=RESTARTS, random_state=SEED, tol=1e-4).fit(scaled).cluster_centers_
+    return Model(mean, deviation, np.asarray(centres, np.float64))
+
+
+def nearest(customers: pa.Table, model: Model) -> pa.Table:
+    """Add to each customer the nearest centre (segment, int32) and its squared distance, standardised."""
+    scaled = (_points(customers) - model.mean) / model.deviation
+    squared = np.stack([((scaled - centre) ** 2).sum(axis=1) for centre in model.centres], axis=1)
+    segment = squared.argmin(axis=1)
+    distance = squared[np.arange(len(segment)), segment]
+    return customers.append_column("segment", pa.array(segment.astype(np.int32))).append_column(
+        "squared_distance", pa.array(distance)
+    )
+
+
+def reordered(model: Model, order: list[int]) -> Model:
+    """Number the centres anew: `order` lists old numbers by new."""
+    return Model(model.mean, model.deviation, model.centres[order])
+
+
+def _points(customers: pa.Table) -> Floats:
+    return np.stack([np.asarray(customers[name].to_numpy(), np.float64) for name in FEATURES], axis=1)
