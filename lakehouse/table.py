@@ -40,6 +40,7 @@ STRING = Type("STRING", pa.string())
 DATE = Type("DATE", pa.date32())
 TIMESTAMP = Type("TIMESTAMP", pa.timestamp("us", "UTC"))
 INTS = Type("ARRAY<INT>", pa.list_(pa.int32()))
+TEXT_LIST = Type("ARRAY<STRING>", pa.list_(pa.string()))
 COUNTS = Type("MAP<STRING, BIGINT>", pa.map_(pa.string(), pa.int64()))
 TEXTS = Type("MAP<STRING, STRING>", pa.map_(pa.string(), pa.string()))
 
