@@ -69,3 +69,19 @@ class GroupFailed(LakehouseError):
         self.failures = failures
         said = "; ".join(f"{group}: {reason}" for group, reason in failures.items())
         super().__init__(f"The other groups are published, these kept their last version: {said}")
+
+
+class BrokenContract(LakehouseError):
+    """A build gave something else than its table declares. Exit code 1."""
+
+    def __init__(self, table: str, found: str, declared: str) -> None:
+        self.table, self.found, self.declared = table, found, declared
+        super().__init__(f"{table}: the build gave {found}, the table declares {declared}. Correct one of them.")
+
+
+class NothingPublished(LakehouseError):
+    """A lakehouse without a release. Exit code 1."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        super().__init__(f"There is no release in {root} yet. `lakehouse run` makes the first.")

@@ -18,6 +18,7 @@ TABLE = Table(
         Column("inputs_hash", STRING, "Hash of the admitted sources."),
         Column("digests", TEXTS, "Digest of every gold table."),
         Column("parameters", TEXTS, "The parameters its content was made with."),
+        Column("code_version", STRING, "Hash of the code that made its content."),
         Column("engine", STRING, "What computed it."),
         Column("verified", BOOLEAN, "Whether the quality checks were on."),
     ),

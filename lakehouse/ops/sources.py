@@ -1,6 +1,6 @@
 """What was delivered, and what became of it."""
 
-from lakehouse.table import BIGINT, INT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
+from lakehouse.table import BIGINT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
 
 STATUSES = ("current", "superseded", "duplicate", "rejected")
 ENTITIES = ("transactions", "categories", "product_categories")
@@ -16,7 +16,6 @@ TABLE = Table(
         Column("location", STRING, "Where its bytes are read from."),
         Column("sha256", STRING, "Hash of its bytes, hexadecimal; empty when unreadable."),
         Column("bytes", BIGINT, "Its size."),
-        Column("lines", INT, "Lines, counted by the independent reader; 0 when rejected."),
         Column("delivered_at", TIMESTAMP, "When the run that first saw it started."),
         Column("status", STRING, "current, superseded, duplicate or rejected."),
         Column("supersedes", BIGINT, "The source of the same path that it replaced.", nullable=True),

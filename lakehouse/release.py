@@ -1,0 +1,117 @@
+"""Releases: begin on the last one, commit a new one, resolve, roll back."""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+
+from lakehouse import catalog
+from lakehouse.errors import NotFound, NothingPublished
+from lakehouse.ops import releases
+from lakehouse.storage import Storage
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published row: which version of every table readers see, and where it comes from."""
+
+    release_id: int
+    parent: int | None
+    run_id: str
+    run_key: str
+    created_at: datetime
+    published_at: datetime
+    tables: dict[str, int]
+    groups: dict[str, int]
+    inputs_hash: str
+    digests: dict[str, str]
+    parameters: dict[str, str]
+    code_version: str
+    engine: str
+    verified: bool
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a run stands on: the last release, if any, the log's version, and the versions to read."""
+
+    release: Release | None
+    log_version: int
+    versions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A release opened for reading: the only way to its tables."""
+
+    storage: Storage
+    release: Release
+
+    def dataset(self, name: str) -> pads.Dataset:
+        """Open a table by its qualified name; errors: NotFound."""
+        if name not in self.release.tables:
+            raise NotFound("table in the release", name, sorted(self.release.tables))
+        return self.storage.dataset(catalog.entry(name).table, self.release.tables[name])
+
+    def rows(self, name: str, columns: list[str] | None = None, filters: pc.Expression | None = None) -> pa.Table:
+        """Read a table by its qualified name."""
+        return self.dataset(name).to_table(columns=columns, filter=filters)
+
+
+def history(storage: Storage) -> list[Release]:
+    """Give every release, oldest first."""
+    version = storage.version(releases.TABLE)
+    if version is None:
+        return []
+    rows = storage.rows(releases.TABLE, version).sort_by("release_id").to_pylist(maps_as_pydicts="strict")
+    return [Release(**row) for row in rows]
+
+
+def latest(storage: Storage) -> Release:
+    """Give the newest release; errors: NothingPublished."""
+    published = history(storage)
+    if not published:
+        raise NothingPublished(storage.root)
+    return published[-1]
+
+
+def at(storage: Storage, release_id: int) -> Release:
+    """Give a release by its number; errors: NotFound."""
+    published = history(storage)
+    for release in published:
+        if release.release_id == release_id:
+            return release
+    raise NotFound("release", str(release_id), [str(r.release_id) for r in published])
+
+
+def begin(storage: Storage, run_id: str) -> Base:
+    """Make every table what the last release says it is, whatever a run that died left behind.
+
+    A table that no release names is emptied: version 0 of every table is empty.
+    """
+    log_version = storage.create(releases.TABLE, run_id)
+    published = history(storage)
+    last = published[-1] if published else None
+    named = last.tables if last else {}
+    versions = {}
+    for table in catalog.released():
+        head = storage.create(table, run_id)
+        wanted = named.get(table.qualified_name, 0)
+        versions[table.qualified_name] = head if head == wanted else storage.restore(table, wanted, run_id)
+    return Base(last, log_version, versions)
+
+
+def commit(storage: Storage, release: Release, base: Base) -> None:
+    """Publish: one row, on top of the log as it was when the run began."""
+    storage.append(releases.TABLE, [asdict(release)], release.run_id, after=base.log_version)
+
+
+def roll_back(storage: Storage, release_id: int, run_id: str, now: datetime) -> Release:
+    """Publish an older release as the newest."""
+    log_version = storage.version(releases.TABLE)
+    wanted, newest = at(storage, release_id), latest(storage)
+    again = replace(wanted, release_id=newest.release_id + 1, parent=newest.release_id, published_at=now)
+    storage.append(releases.TABLE, [asdict(again)], run_id, after=log_version)
+    return again

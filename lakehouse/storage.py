@@ -1,0 +1,140 @@
+"""Read, write and restore Delta tables: the only module that knows paths and Delta."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from lakehouse.errors import BrokenContract, StorageFailed
+from lakehouse.table import Replace, Table
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The Delta tables under one root folder."""
+
+    root: str
+
+    def uri(self, table: Table) -> str:
+        return f"{self.root}/{table.layer}/{table.name}"
+
+    def version(self, table: Table) -> int | None:
+        """Give the newest version; None where there is no table."""
+        try:
+            return int(self._open(table).version())
+        except TableNotFoundError:
+            return None
+
+    def create(self, table: Table, run_id: str) -> int:
+        """Make an empty table at version 0 where there is none; give the newest version."""
+        with _told("create", self.uri(table)):
+            if (found := self.version(table)) is not None:
+                return found
+            if "://" not in self.root:
+                Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                self.uri(table),
+                schema=table.arrow_schema,
+                partition_by=[table.partition] if table.partition else None,
+                commit_properties=_made_by(run_id),
+                configuration={"delta.logRetentionDuration": "interval 3650 days"},
+            )
+            return 0
+
+    def restore(self, table: Table, version: int, run_id: str) -> int:
+        """Make an earlier version the newest one; give the number it then has."""
+        with _told("restore", self.uri(table)):
+            delta = self._open(table)
+            if delta.version() == version:
+                return version
+            delta.restore(version, commit_properties=_made_by(run_id))
+            return int(delta.version())
+
+    def write(self, table: Table, rows: pa.RecordBatchReader, run_id: str, touched: str | None = None) -> int:
+        """Commit rows as the table's write says; give the new version.
+
+        `touched` is a condition: the rows that fulfil it are replaced. Without it a `Replace` table is replaced
+        whole and any other is added to. Errors: BrokenContract, StorageFailed.
+        """
+        whole = isinstance(table.write, Replace)
+        with _told("write", self.uri(table)):
+            write_deltalake(
+                self.uri(table),
+                conformed(rows, table),
+                mode="overwrite" if whole or touched else "append",
+                predicate=None if whole else touched,
+                schema_mode="overwrite" if whole else None,
+                partition_by=[table.partition] if table.partition else None,
+                commit_properties=_made_by(run_id),
+            )
+            return int(self._open(table).version())
+
+    def append(self, table: Table, rows: list[dict[str, object]], run_id: str, after: int | None = None) -> int:
+        """Add rows to a log; with `after`, only on top of that version: errors: StorageFailed when it is not."""
+        batch = pa.RecordBatch.from_pylist(rows, table.arrow_schema)
+        with _told("append to", self.uri(table)):
+            target = self._open(table, after)
+            retries = 0 if after is not None else None
+            properties = _made_by(run_id, retries)
+            write_deltalake(target, pa.Table.from_batches([batch]), mode="append", commit_properties=properties)
+            return int(self._open(table).version())
+
+    def dataset(self, table: Table, version: int) -> pads.Dataset:
+        """Open a version for reading by Arrow and DuckDB."""
+        with _told("read", self.uri(table)):
+            return self._open(table, version).to_pyarrow_dataset()
+
+    def rows(
+        self, table: Table, version: int, columns: list[str] | None = None, filters: pc.Expression | None = None
+    ) -> pa.Table:
+        """Read a version into memory."""
+        with _told("read", self.uri(table)):
+            return self.dataset(table, version).to_table(columns=columns, filter=filters)
+
+    def count(self, table: Table, version: int) -> int:
+        """Count a version's rows."""
+        with _told("read", self.uri(table)):
+            return int(self.dataset(table, version).count_rows())
+
+    def _open(self, table: Table, version: int | None = None) -> DeltaTable:
+        return DeltaTable(self.uri(table), version=version)
+
+
+def conformed(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
+    """Hold a stream to the table's columns; errors: BrokenContract on other columns or a forbidden null."""
+    schema = table.arrow_schema
+    if set(rows.schema.names) != set(schema.names):
+        raise BrokenContract(table.qualified_name, f"columns {rows.schema.names}", f"columns {schema.names}")
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            chosen = batch.select(schema.names)
+            for column in table.columns:
+                if not column.nullable and (nulls := chosen.column(column.name).null_count):
+                    raise BrokenContract(table.qualified_name, f"{nulls} nulls in {column.name}", "none")
+            yield chosen.cast(schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+
+def _made_by(run_id: str, retries: int | None = None) -> CommitProperties:
+    return CommitProperties(custom_metadata={"run_id": run_id}, max_commit_retries=retries)
+
+
+@contextmanager
+def _told(action: str, where: str) -> Iterator[None]:
+    """Turn what the storage says into one sentence."""
+    try:
+        yield
+    except TableNotFoundError:
+        raise
+    except (DeltaError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StorageFailed(action, where, reason, "Check that it exists, may be written and has room.") from error
