@@ -1,0 +1,198 @@
+"""Frequent itemsets, exact: packed bit columns, depth first.
+
+One bit column per product, one bit per receipt (Eclat with bitmaps: Zaki, "Scalable algorithms for association
+mining", 2000; Burdick et al., "MAFIA", 2001). Rare products come first, so that the receipts of a prefix are few,
+and bytes in which a prefix has no receipt are dropped before it is extended.
+"""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
+Bits = npt.NDArray[np.uint64]
+
+_BLOCK_WORDS = 1 << 16
+_BLOCK_CELLS = 1 << 21
+
+
+class Extensions(NamedTuple):
+    """The itemsets `prefix` + one of `last`, and the receipts that hold each."""
+
+    prefix: tuple[int, ...]
+    last: Ints
+    receipts: Ints
+
+
+def decimal(share: float) -> Fraction:
+    """Read a share as the decimal it was written as, without float noise, to twelve digits: 0.005 is 1/200."""
+    return Fraction(f"{share:.12g}")
+
+
+def min_count(min_support: float, receipts: int) -> int:
+    """Give the least number of receipts that is frequent, at least 1."""
+    return max(1, ceil(decimal(min_support) * receipts))
+
+
+def mining_blocks(month_receipts: Mapping[str, int], min_support: float) -> dict[str, str]:
+    """Name, for each month 'YYYY-MM', the block it is mined in: the block's first month.
+
+    Months are taken in order and gathered until a block holds 10 / `min_support` receipts; what is left at the end
+    and holds fewer joins the block before it, or is a block alone. A later month changes no block but the last.
+    """
+    enough = 10 / decimal(min_support)
+    blocks: list[list[str]] = []
+    gathered: list[str] = []
+    for month in sorted(month_receipts):
+        gathered.append(month)
+        if sum(month_receipts[m] for m in gathered) >= enough:
+            blocks.append(gathered)
+            gathered = []
+    if gathered and blocks:
+        blocks[-1].extend(gathered)
+    elif gathered:
+        blocks.append(gathered)
+    return {month: block[0] for block in blocks for month in block}
+
+
+def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int) -> pa.Table:
+    """Find every itemset of at most `max_size` products that `min_support` of the receipts hold.
+
+    `products` has one list of ids per receipt, repeats allowed. Gives items list<int32> (ascending) and receipts
+    int64, ordered by size, then items.
+    """
+    least = min_count(min_support, len(products))
+    coded = products.flatten().dictionary_encode()
+    known = _ints(coded.dictionary)
+    bought = np.bincount(_ints(coded.indices), minlength=len(known))
+    items = np.sort(known[bought >= least])
+    columns = bit_columns(coded, offsets_of(products), items)
+    receipts = _popcounts(columns)
+    order = np.argsort(receipts, kind="stable")
+    order = order[receipts[order] >= least]
+    found = [Extensions((), np.arange(len(order)), receipts[order])] if len(order) and max_size > 0 else []
+    found += _extensions((), np.arange(len(order)), columns[order], least, max_size - 1)
+    return _table(found, items[order])
+
+
+def count_itemsets(products: pa.ListArray, itemsets: pa.ListArray) -> Ints:
+    """Count, for each of the `itemsets`, the receipts that hold all its products."""
+    lengths, starts = np.diff(offsets_of(itemsets)), offsets_of(itemsets)[:-1]
+    items, index = np.unique(_ints(itemsets.flatten()), return_inverse=True)
+    columns = bit_columns(products.flatten().dictionary_encode(), offsets_of(products), items)
+    order = np.argsort(_popcounts(columns), kind="stable")
+    columns, index = columns[order], np.argsort(order)[index]
+    counts = np.full(len(itemsets), len(products), np.int64)
+    for size in np.unique(lengths[lengths > 0]):
+        rows = np.flatnonzero(lengths == size)
+        sets = np.sort(index[starts[rows][:, None] + np.arange(size)], axis=1)
+        by_items = np.lexsort(sets.T[::-1])
+        counts[rows[by_items]] = _holding(columns, sets[by_items])
+    return counts
+
+
+def _extensions(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, more: int) -> Iterator[Extensions]:
+    """Extend each product by each later one, up to `more` times; `columns` are restricted to the prefix's receipts."""
+    for i in range(len(items) - 1 if more > 0 else 0):
+        receipts = _popcounts(columns[i + 1 :], columns[i])
+        frequent = np.flatnonzero(receipts >= least)
+        if not len(frequent):
+            continue
+        longer, after = (*prefix, int(items[i])), frequent + i + 1
+        yield Extensions(longer, items[after], receipts[frequent])
+        if more > 1 and len(after) > 1:
+            yield from _extensions(longer, items[after], _restricted(columns, after, columns[i]), least, more - 1)
+
+
+def _holding(columns: Bits, sets: Ints) -> Ints:
+    """Count receipts per row of `sets` (column numbers, ascending in the row, rows in order)."""
+    if sets.shape[1] == 1:
+        return _popcounts(columns)[sets[:, 0]]
+    counts = np.empty(len(sets), np.int64)
+    cuts = np.flatnonzero(np.diff(sets[:, 0])) + 1
+    for start, end in zip([0, *cuts], [*cuts, len(sets)], strict=True):
+        first, rest = columns[sets[start, 0]], sets[start:end, 1:]
+        if rest.shape[1] == 1:
+            counts[start:end] = _popcounts(columns[rest[:, 0]], first)
+        else:
+            used, index = np.unique(rest, return_inverse=True)
+            counts[start:end] = _holding(_restricted(columns, used, first), index.reshape(rest.shape))
+    return counts
+
+
+def _restricted(columns: Bits, chosen: Ints, by: Bits) -> Bits:
+    """Give the `chosen` columns with only the receipts in `by`; bytes without any are dropped when they are many."""
+    octets = by.view(np.uint8)
+    held = np.flatnonzero(octets)
+    if 3 * len(held) > 2 * len(octets):
+        return columns[chosen] & by
+    kept = np.zeros((len(chosen), -(-len(held) // 8) * 8), np.uint8)
+    for row, column in zip(kept, chosen, strict=True):
+        np.take(columns[column].view(np.uint8), held, out=row[: len(held)], mode="clip")
+    kept[:, : len(held)] &= octets[held]
+    return kept.view(np.uint64)
+
+
+def _popcounts(columns: Bits, by: Bits | None = None) -> Ints:
+    """Count the bits of each column, of those also in `by`; in blocks that stay in the cache."""
+    counts = np.empty(len(columns), np.int64)
+    step = max(1, _BLOCK_WORDS // max(1, columns.shape[1]))
+    for start in range(0, len(columns), step):
+        block = columns[start : start + step] if by is None else columns[start : start + step] & by
+        counts[start : start + step] = np.bitwise_count(block).sum(axis=1, dtype=np.uint32)
+    return counts
+
+
+def bit_columns(coded: pa.DictionaryArray, offsets: Ints, items: Ints) -> Bits:
+    """Set bit r of row i where receipt r holds items[i] (ascending): one row per item, 64 receipts per word.
+
+    `coded` are all receipts' products on end, `offsets` where each receipt begins and ends.
+    """
+    known, codes = _ints(coded.dictionary), coded.indices.to_numpy()
+    row = np.full(len(known), len(items), np.int64)
+    _, here, there = np.intersect1d(known, items, assume_unique=True, return_indices=True)
+    row[here] = there
+    receipts = len(offsets) - 1
+    step = max(64, _BLOCK_CELLS // (len(items) + 1) // 64 * 64)
+    bits = np.zeros((len(items), -(-receipts // 64) * 8), np.uint8)
+    for start in range(0, receipts, step):
+        ends = offsets[start : start + step + 1]
+        cells = np.zeros((len(items) + 1, len(ends) - 1), np.bool_)
+        at = row[codes[ends[0] : ends[-1]]] * (len(ends) - 1)
+        cells.reshape(-1)[at + np.repeat(np.arange(len(ends) - 1), np.diff(ends))] = True
+        packed = np.packbits(cells[:-1], axis=1)
+        bits[:, start // 8 : start // 8 + packed.shape[1]] = packed
+    return bits.view(np.uint64)
+
+
+def _table(found: list[Extensions], items: Ints) -> pa.Table:
+    """Write positions in `items` as ids; order by size, then items."""
+    values, sizes, receipts = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for size in sorted({len(f.prefix) + 1 for f in found}):
+        level = [f for f in found if len(f.prefix) == size - 1]
+        prefixes = np.array([f.prefix for f in level], np.int64).reshape(len(level), size - 1)
+        prefixes = np.repeat(prefixes, [len(f.last) for f in level], axis=0)
+        sets = items[np.column_stack([prefixes, np.concatenate([f.last for f in level])])]
+        sets.sort(axis=1)
+        order = np.lexsort(sets.T[::-1])
+        values.append(sets[order].ravel())
+        sizes.append(np.full(len(sets), size))
+        receipts.append(np.concatenate([f.receipts for f in level])[order])
+    offsets = np.append(0, np.cumsum(np.concatenate(sizes))).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values).astype(np.int32)))
+    return pa.table({"items": lists, "receipts": np.concatenate(receipts)})
+
+
+def offsets_of(lists: pa.ListArray) -> Ints:
+    """Give where each list begins and ends among the elements of all, from 0."""
+    offsets = _ints(lists.offsets)
+    return offsets - int(offsets[0])
+
+
+def _ints(column: pa.Array) -> Ints:
+    return np.asarray(column.to_numpy(), np.int64)
