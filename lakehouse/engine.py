@@ -16,6 +16,16 @@ from lakehouse.errors import ServiceDown
 from lakehouse.settings import Settings
 
 JARS = ("io.delta:delta-spark_4.2_2.13:4.4.0", "io.delta:delta-storage:4.4.0")
+EXCLUDED = (  # Delta asks for them, Spark has them or local files do not need them
+    "org.apache.hadoop:hadoop-client-api",
+    "org.apache.hadoop:hadoop-client-runtime",
+    "io.unitycatalog:unitycatalog-client",
+    "io.unitycatalog:unitycatalog-hadoop",
+    "io.delta:delta-kernel-api",
+    "io.delta:delta-kernel-defaults",
+    "io.delta:delta-kernel-unitycatalog",
+    "org.antlr:antlr4-runtime",
+)
 SPARK = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -78,6 +88,7 @@ def _spark(settings: Settings) -> Engine:
     chosen = SPARK | {
         "spark.sql.shuffle.partitions": partitions,
         "spark.jars.packages": ",".join(JARS),
+        "spark.jars.excludes": ",".join(EXCLUDED),
         "spark.connect.grpc.binding.port": str(port),
         "spark.connect.authenticate.token": os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"],
     }
@@ -89,7 +100,7 @@ def _spark(settings: Settings) -> Engine:
     except Exception as error:  # py4j and Ivy raise many kinds
         reason = " ".join(str(error).split())[:300]
         raise ServiceDown("Spark", "this machine", reason, "See that its jars can be fetched, or use ENGINE=sail.") from error
-    address = f"sc://127.0.0.1:{port}"
+    address = f"sc://localhost:{port}"  # a token without TLS is sent to this name only
     return Engine("spark", ConnectSession.builder.remote(address).create(), address, server)
 
 

@@ -85,3 +85,11 @@ class NothingPublished(LakehouseError):
     def __init__(self, root: str) -> None:
         self.root = root
         super().__init__(f"There is no release in {root} yet. `lakehouse run` makes the first.")
+
+
+class InputFailed(LakehouseError):
+    """A table that was not built because what it is made of failed. Exit code 1."""
+
+    def __init__(self, table: str, inputs: list[str]) -> None:
+        self.table, self.inputs = table, inputs
+        super().__init__(f"{table} was not built, because {', '.join(inputs)} failed.")

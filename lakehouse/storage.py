@@ -57,19 +57,18 @@ class Storage:
             return int(delta.version())
 
     def write(self, table: Table, rows: pa.RecordBatchReader, run_id: str, touched: str | None = None) -> int:
-        """Commit rows as the table's write says; give the new version.
+        """Replace the rows that fulfil the condition `touched`, or without one all rows; give the new version.
 
-        `touched` is a condition: the rows that fulfil it are replaced. Without it a `Replace` table is replaced
-        whole and any other is added to. Errors: BrokenContract, StorageFailed.
+        Errors: BrokenContract, StorageFailed.
         """
-        whole = isinstance(table.write, Replace)
+        replaced_whole = isinstance(table.write, Replace)
         with _told("write", self.uri(table)):
             write_deltalake(
                 self.uri(table),
                 conformed(rows, table),
-                mode="overwrite" if whole or touched else "append",
-                predicate=None if whole else touched,
-                schema_mode="overwrite" if whole else None,
+                mode="overwrite",
+                predicate=None if replaced_whole else touched,
+                schema_mode="overwrite" if replaced_whole else None,
                 partition_by=[table.partition] if table.partition else None,
                 commit_properties=_made_by(run_id),
             )

@@ -16,7 +16,8 @@ def pairs_of(keys: Ints, lists: pa.ListArray) -> tuple[Ints, Ints]:
 def distinct_pairs(keys: Ints, values: Ints) -> tuple[Ints, Ints]:
     """Give the distinct (key, value), ordered by key, then value. `values` are in 0 .. 2^31 - 1."""
     known, index = np.unique(keys, return_inverse=True)
-    codes = np.unique((index.astype(np.int64) << 31) | values)
+    codes = np.sort((index.astype(np.int64) << 31) | values)  # np.unique would hash them: thirty times slower
+    codes = codes[np.diff(codes, prepend=-1) != 0]
     return known[codes >> 31], codes & (2**31 - 1)
 
 

@@ -1,0 +1,214 @@
+"""One attempt at a release: what it wrote, what was found wrong, what it publishes."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flows.news import News
+from flows.order import Order
+from lakehouse import catalog, engine, release
+from lakehouse.errors import Blocked
+from lakehouse.ops import ledger, quality_results, quarantine, sources
+from lakehouse.refresh import Building, Scope, Workshop, Written, finished
+from lakehouse.release import Base, Release, Snapshot
+from lakehouse.silver import categories, product_categories, receipts, sales_days
+from lakehouse.table import Layer, Replace, ReplaceMonths, Table
+from lakehouse.version import code_version
+from quality import gates
+from quality.ledger import BRONZE, accounts
+from quality.recount import Count
+from quality.verdict import Verdict
+from quality.worker import Worker
+
+RULED = (receipts.TABLE, quarantine.TABLE, categories.TABLE, product_categories.TABLE)
+
+
+@dataclass
+class Attempt:
+    """What is under way: the workshop, the checks that run beside it, and what came of both."""
+
+    order: Order
+    base: Base
+    shop: Workshop
+    checks: Worker
+    written: dict[str, Written] = field(default_factory=dict)
+    verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
+    pending: list[Future[list[Verdict]]] = field(default_factory=list)
+    attached: Future[None] | None = None
+    counts: dict[int, tuple[object, Future[Count]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    building: Building | None = None
+
+    @property
+    def is_new_code(self) -> bool:
+        """Say whether other code made the last release, or there is none: then everything is built anew."""
+        return self.base.release is None or self.base.release.code_version != code_version()
+
+    def land(self, found: News) -> None:
+        """Write the table of sources and the lines of those that are new."""
+        admission = found.admission
+        taken = set(admission.current) if self.is_new_code else {d.source_id for d in admission.new}
+        for delivery in found.current:
+            if delivery.source_id in taken:
+                self.counts[delivery.source_id] = (delivery, self.checks.submit_recount(delivery.location))
+        self._begin_checks()
+        self.shop = replace(self.shop, scope=Scope(None if self.is_new_code else admission.touched))
+        self._record(sources.TABLE, admission.rows)
+        self._build(BRONZE.values())
+
+    def keep_rules(self, found: News) -> None:
+        """Write the receipts that keep the row rules, and quarantine the lines that do not."""
+        before = self._months(self.base.versions[receipts.TABLE.qualified_name], found.admission.touched)
+        self._build(RULED)
+        if not self.is_new_code and not found.touches_reference:
+            after = self._months(self.shop.versions[receipts.TABLE.qualified_name], found.admission.touched)
+            self.shop = replace(self.shop, scope=replace(self.shop.scope, months=frozenset(before | after)))
+
+    def account(self) -> None:
+        """Write the ledger and hold it to nothing missing; errors: Blocked."""
+        counted = {source_id: (delivery, count.result()) for source_id, (delivery, count) in self.counts.items()}
+        rows = accounts(self.order.storage, self.shop.versions, counted, self.order.run_id)
+        written = self._record(ledger.TABLE, rows)
+        found = gates.ledger_gate(rows, written.version)
+        shares = gates.quarantine_gate(rows, written.version, self.order.parameters)
+        self._judge([("ledger", v) for v in found] + [("quarantine_share", v) for v in shares])
+
+    def touch_nothing(self) -> None:
+        """Leave every source and month as it is."""
+        self._begin_checks()
+        self.shop = replace(self.shop, scope=Scope(frozenset(), frozenset()))
+
+    def begin_building(self, tables: Iterable[Table]) -> None:
+        """Begin building tables; `wait` for those that are needed."""
+        untouched = self.shop.scope.months == frozenset()
+        wanted = [t for t in tables if not (untouched and isinstance(t.write, ReplaceMonths))]
+        chosen = [catalog.entry(t.qualified_name) for t in wanted]
+        self.building = Building(self.shop, chosen, self._note)
+
+    def wait(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Wait for tables that are being built; give their rows."""
+        assert self.building is not None
+        return {w.table.qualified_name: w.rows for w in self.building.wait(tables)}
+
+    def tolerate(self, group: str, work: Callable[[], object]) -> None:
+        """Do a group's work; when it fails its tables keep their last version, and it is told at the end."""
+        try:
+            work()
+        except Exception as error:  # whatever it is: the other groups are independent of it
+            self.failures[group] = str(error) or type(error).__name__
+            for table in catalog.tables(Layer.GOLD, group):
+                self.shop.versions[table.qualified_name] = self.base.versions[table.qualified_name]
+                self.written.pop(table.qualified_name, None)
+
+    def judge(self) -> None:
+        """Wait for the checks of everything written and hold it to them; errors: Blocked."""
+        if not self.order.parameters.enable_quality_checks:
+            return
+        assert self.attached is not None
+        self.attached.result()
+        version = self.shop.versions[sales_days.TABLE.qualified_name]
+        found = [("volume", v) for v in gates.volume_gate(self.order.storage, version, self.order.parameters)]
+        suites = [("suite", v) for future in self.pending for v in future.result()]
+        published = {name: w.version for name, w in self.written.items()}
+        self._judge(found + [(gate, v) for gate, v in suites if published.get(v.table) == v.version])
+
+    def publish(self, found: News) -> Release:
+        """Commit the release: from here on readers see it."""
+        base = self.base.release
+        number = base.release_id + 1 if base else 1
+        groups = dict(base.groups) if base else {}
+        built = {t.group for t in catalog.tables(Layer.GOLD) if t.qualified_name in self.written and t.group}
+        digests = dict(base.digests) if base else {}
+        digests |= {name: w.digest for name, w in self.written.items() if w.digest}
+        parameters = {name: str(value) for name, value in self.order.parameters.model_dump().items()}
+        published = Release(
+            release_id=number,
+            parent=base.release_id if base else None,
+            run_id=self.order.run_id,
+            run_key=found.run_key,
+            created_at=self.order.started_at,
+            published_at=datetime.now(UTC),
+            tables=dict(self.shop.versions),
+            groups=groups | dict.fromkeys(built, number),
+            inputs_hash=found.inputs_hash,
+            digests=digests,
+            parameters=parameters,
+            code_version=code_version(),
+            engine=self.shop.engine.name,
+            verified=self.order.parameters.enable_quality_checks,
+        )
+        release.commit(self.order.storage, published, self.base)
+        return published
+
+    def _begin_checks(self) -> None:
+        """Have the child process import what suites need: after the counts, which the ledger waits for."""
+        if self.order.parameters.enable_quality_checks:
+            self.attached = self.checks.attach(self.shop.engine.address)
+
+    def _build(self, tables: Iterable[Table]) -> None:
+        building = Building(self.shop, [catalog.entry(t.qualified_name) for t in tables], self._note)
+        try:
+            building.wait(tables)
+        finally:
+            building.close()
+
+    def _record(self, table: Table, rows: pa.Table) -> Written:
+        """Write rows that the run itself made."""
+        started = time.monotonic()
+        touched = None if isinstance(table.write, Replace) or self.is_new_code else _of_sources(rows)
+        version = self.order.storage.write(table, rows.to_reader(), self.order.run_id, touched)
+        written = finished(self.shop, table, version, started)
+        self._note(written)
+        return written
+
+    def _note(self, written: Written) -> None:
+        """Remember a table written, and have its suite run on that version."""
+        name = written.table.qualified_name
+        self.written[name] = written
+        if self.order.parameters.enable_quality_checks:
+            uri = self.order.storage.uri(written.table)
+            self.pending.append(self.checks.submit_check(name, uri, written.version))
+
+    def _judge(self, found: list[tuple[str, Verdict]]) -> None:
+        self.verdicts += found
+        if reasons := gates.broken(v for _, v in found):
+            raise Blocked(reasons)
+
+    def _months(self, version: int, touched: frozenset[int]) -> set[str]:
+        rows = self.order.storage.rows(receipts.TABLE, version, ["month"], pc.field("source_id").isin(sorted(touched)))
+        return set(pc.unique(rows["month"]).to_pylist())
+
+
+@contextmanager
+def attempt(order: Order, base: Base) -> Iterator[Attempt]:
+    """Start the checks and the engine, and end both; what was found is recorded whatever happens."""
+    with Worker() as checks:
+        started = engine.start(order.settings)
+        try:
+            shop = Workshop(started, order.storage, order.parameters, order.run_id, dict(base.versions))
+            work = Attempt(order, base, shop, checks)
+            try:
+                yield work
+            finally:
+                if work.building is not None:
+                    work.building.close()
+                if work.verdicts:
+                    order.storage.create(quality_results.TABLE, order.run_id)
+                    order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
+        finally:
+            started.stop()
+
+
+def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:
+    return [{"run_id": order.run_id, "gate": gate} | v._asdict() for gate, v in verdicts]
+
+
+def _of_sources(rows: pa.Table) -> str:
+    ids = sorted(set(rows["source_id"].to_pylist()))
+    return f"source_id in ({', '.join(map(str, ids))})" if ids else "source_id is null"

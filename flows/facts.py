@@ -1,0 +1,100 @@
+"""What a run found and did, for its report; and its row in the log of runs."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pyarrow.compute as pc
+
+from flows.order import Order
+from flows.report import LedgerRow, RuleCount, RunFacts, TableVersion, Verdict
+from lakehouse import catalog
+from lakehouse.errors import Blocked
+from lakehouse.ops import runs
+from lakehouse.release import Release, Snapshot
+
+
+def published_facts(order: Order, published: Release, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
+    """Read what a release says of itself."""
+    snapshot = Snapshot(order.storage, published)
+    sums = snapshot.rows("silver.sales_days", ["receipts", "units"])
+    customers = snapshot.dataset("silver.customers").count_rows()
+    products = len(pc.unique(snapshot.rows("silver.product_days", ["product_id"])["product_id"]))
+    accounts = snapshot.rows("ops.ledger").sort_by([("path", "ascending"), ("hop", "ascending"), ("control", "ascending")])
+    return RunFacts(
+        run_id=order.run_id,
+        flow=order.flow,
+        verdict=verdict,
+        release_id=published.release_id,
+        parent=published.parent,
+        created_at=published.created_at,
+        seconds=(datetime.now(UTC) - order.started_at).total_seconds(),
+        receipts=pc.sum(sums["receipts"]).as_py() or 0,
+        units=pc.sum(sums["units"]).as_py() or 0,
+        customers=customers,
+        products=products,
+        ledger=[LedgerRow(*(row[name] for name in LedgerRow._fields)) for row in accounts.to_pylist()],
+        quarantine_rules=_rules(snapshot),
+        tables=[_version(snapshot, name) for name in sorted(published.tables)],
+        groups=published.groups,
+        verified=published.verified,
+        reasons=reasons,
+        exports=str(order.settings.exports),
+    )
+
+
+def failed_facts(order: Order, error: BaseException) -> RunFacts:
+    """Say that nothing was published, and why."""
+    reasons = error.reasons if isinstance(error, Blocked) else [str(error) or type(error).__name__]
+    return RunFacts(
+        run_id=order.run_id,
+        flow=order.flow,
+        verdict="blocked" if isinstance(error, Blocked) else "failed",
+        release_id=None,
+        parent=None,
+        created_at=order.started_at,
+        seconds=(datetime.now(UTC) - order.started_at).total_seconds(),
+        receipts=0,
+        units=0,
+        customers=0,
+        products=0,
+        ledger=[],
+        quarantine_rules=[],
+        tables=[],
+        groups={},
+        verified=False,
+        reasons=reasons,
+    )
+
+
+def record(order: Order, run_key: str, state: str, message: str) -> None:
+    """Add the attempt to the log of runs."""
+    row = {
+        "run_id": order.run_id,
+        "run_key": run_key,
+        "flow": order.flow,
+        "logical_date": order.started_at.date().isoformat(),
+        "parameters": {name: str(value) for name, value in order.parameters.model_dump().items()},
+        "started_at": order.started_at,
+        "ended_at": datetime.now(UTC),
+        "state": state,
+        "message": message,
+    }
+    order.storage.create(runs.TABLE, order.run_id)
+    order.storage.append(runs.TABLE, [row], order.run_id)
+
+
+def _rules(snapshot: Snapshot) -> list[RuleCount]:
+    rows = snapshot.rows("ops.quarantine", ["rule", "line", "source_id", "line_number"])
+    ordered = rows.sort_by([("rule", "ascending"), ("source_id", "ascending"), ("line_number", "ascending")]).to_pylist()
+    first: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for row in ordered:
+        first.setdefault(row["rule"], row["line"])
+        lines[row["rule"]] = lines.get(row["rule"], 0) + 1
+    return [RuleCount(rule, lines[rule], first[rule]) for rule in sorted(lines, key=lambda rule: (-lines[rule], rule))]
+
+
+def _version(snapshot: Snapshot, name: str) -> TableVersion:
+    release = snapshot.release
+    rows = snapshot.storage.count(catalog.entry(name).table, release.tables[name])
+    return TableVersion(name, release.tables[name], rows, release.digests.get(name, ""))

@@ -1,0 +1,87 @@
+"""The steps of the main job, and of a single group, in their order: the same with Prefect and without."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flows.attempt import RULED, Attempt, attempt
+from flows.news import News, current_news, news
+from flows.order import Order, Step
+from lakehouse import catalog, release
+from lakehouse.exports.publish import publish, synced
+from lakehouse.release import Release, Snapshot
+from lakehouse.silver import itemset_months
+from lakehouse.table import Layer, Table
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The release that readers see after a run, whether the run made it, and which groups failed with why."""
+
+    release: Release
+    run_key: str
+    is_new: bool = True
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def medallion(order: Order, step: Step) -> Outcome:
+    """Land what waits, keep the rules, account for every line, build, check, publish.
+
+    Errors: Blocked (nothing is published), and what the steps raise. A group that fails is told in the outcome.
+    """
+    found = step("admit", lambda: news(order), retries=2)
+    if found.is_published and found.last is not None:
+        return Outcome(found.last, found.run_key, is_new=False)
+    base = step("begin", lambda: release.begin(order.storage, order.run_id))
+    with attempt(order, base) as work:
+        if work.is_new_code or found.admission.is_news:
+            step("bronze", lambda: work.land(found))
+            step("rules", lambda: work.keep_rules(found))
+            step("ledger", work.account)
+        else:
+            work.touch_nothing()
+        silver = [t for t in catalog.tables(Layer.SILVER) if t not in RULED]
+        work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
+        step("silver", lambda: work.wait(silver))
+        return _published(order, step, work, found, catalog.groups())
+
+
+def single_group(order: Order, group: str, step: Step) -> Outcome:
+    """Build one group on the last release's silver, check it, publish it.
+
+    Errors: NothingPublished, Blocked, and what the steps raise.
+    """
+    found = step("admit", lambda: current_news(order))
+    base = step("begin", lambda: release.begin(order.storage, order.run_id))
+    with attempt(order, base) as work:
+        work.touch_nothing()
+        gold = catalog.tables(Layer.GOLD, group)
+        silver = [itemset_months.TABLE] if any(_is_made_of(t, itemset_months.TABLE) for t in gold) else []
+        work.begin_building([*silver, *gold])
+        return _published(order, step, work, found, [group])
+
+
+def _published(order: Order, step: Step, work: Attempt, found: News, groups: Iterable[str]) -> Outcome:
+    for group in groups:
+        tables = catalog.tables(Layer.GOLD, group)
+        work.tolerate(group, lambda tables=tables, group=group: step(f"gold {group}", lambda: work.wait(tables)))
+    step("gates", work.judge)
+    published = step("publish", lambda: work.publish(found))
+    step("exports", lambda: export(order, published))
+    if order.sync_to_frontend:
+        step("sync", lambda: sync(order), retries=2)
+    return Outcome(published, found.run_key, failures=work.failures)
+
+
+def export(order: Order, published: Release) -> str:
+    """Write the exports of a release; give their folder."""
+    publish(Snapshot(order.storage, published), order.settings.exports)
+    return str(order.settings.exports)
+
+
+def sync(order: Order) -> str:
+    """Copy the exports to the front end; give what was done."""
+    return str(synced(order.settings.exports, order.frontend))
+
+
+def _is_made_of(table: Table, given: Table) -> bool:
+    return table.qualified_name in catalog.downstream(given.qualified_name)

@@ -1,0 +1,87 @@
+"""What is delivered, against the last release: decided without an engine and without writing a table."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from flows.order import Order
+from lakehouse import landing, release
+from lakehouse.errors import BadInput
+from lakehouse.extract import extract
+from lakehouse.landing import Admission, Delivery
+from lakehouse.loading import load
+from lakehouse.ops import sources
+from lakehouse.release import Release, Snapshot
+
+REFERENCE = ("categories", "product_categories")
+
+
+@dataclass(frozen=True)
+class News:
+    """What waits, and the key of the run that would take it in."""
+
+    last: Release | None
+    admission: Admission
+    inputs_hash: str
+    run_key: str
+
+    @property
+    def is_published(self) -> bool:
+        return self.last is not None and self.last.run_key == self.run_key
+
+    @property
+    def touches_reference(self) -> bool:
+        return any(one.entity in REFERENCE for one in self.admission.new)
+
+    @property
+    def current(self) -> list[Delivery]:
+        """Give every current source."""
+        rows = [row for row in self.admission.rows.to_pylist() if row["status"] == "current"]
+        return [Delivery(r["entity"], r["path"], r["location"], r["sha256"], r["bytes"]) for r in rows]
+
+
+def news(order: Order) -> News:
+    """Look at what is delivered: load and extract the reference entities, list and hash the files.
+
+    Errors: BadInput, ServiceDown.
+    """
+    published = release.history(order.storage)
+    last = published[-1] if published else None
+    known = Snapshot(order.storage, last).rows("ops.sources") if last else sources.TABLE.arrow_schema.empty_table()
+    admission = landing.admit(known, deliveries(order), order.run_id, order.started_at)
+    rows = admission.rows.filter(pc.equal(admission.rows["status"], "current"))
+    admitted = sorted(zip(rows["entity"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
+    inputs_hash = hashlib.sha256(json.dumps(admitted).encode()).hexdigest()[:32]
+    return News(last, admission, inputs_hash, order.key(inputs_hash))
+
+
+def current_news(order: Order) -> News:
+    """Stand on the last release as it is; errors: NothingPublished."""
+    last = release.latest(order.storage)
+    rows = Snapshot(order.storage, last).rows("ops.sources")
+    admission = Admission(rows, (), frozenset(), (), ())
+    return News(last, admission, last.inputs_hash, order.key(last.inputs_hash))
+
+
+def deliveries(order: Order) -> list[Delivery]:
+    """Gather what is delivered: reference entities from PostgreSQL, transactions from files or from there too."""
+    settings = order.settings
+    from_postgres = settings.transactions_source == "postgres"
+    files = [] if from_postgres else landing.transaction_files(landing_of(order))
+    if order.source is not None:
+        load(settings, order.source, transactions=from_postgres)
+    taken = extract(settings, settings.lakehouse_home / "extracts", REFERENCE, from_postgres)
+    return files + [landing.delivery(e.entity, e.name, e.path) for e in taken if e.path is not None]
+
+
+def landing_of(order: Order) -> Path:
+    """Give the folder transactions are put in; errors: BadInput when none is named."""
+    if order.source is not None:
+        return order.source
+    if not order.settings.data_path:
+        remedy = "Set it to the folder that holds transactions/, or use `lakehouse run --source DIR`."
+        raise BadInput("DATA_PATH", "it is not set", remedy)
+    return Path(order.settings.data_path)

@@ -1,0 +1,54 @@
+"""What a run is asked, and what it found: frozen values passed from step to step."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from lakehouse.parameters import Parameters
+from lakehouse.settings import Settings
+from lakehouse.storage import Storage
+from lakehouse.version import code_version
+
+T = TypeVar("T")
+
+
+class Step(Protocol):
+    """Run one named step, as a Prefect task or directly."""
+
+    def __call__(self, name: str, work: Callable[[], T], *, retries: int = 0, minutes: float = 60) -> T: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """One attempt: what is asked, by whom, when. `started_at` is the only clock its content knows."""
+
+    flow: str
+    settings: Settings
+    parameters: Parameters
+    run_id: str
+    started_at: datetime
+    source: Path | None = None
+    sync_to_frontend: bool = False
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.settings.root)
+
+    def key(self, inputs_hash: str) -> str:
+        """Hash what decides the content of a release: flow, parameters, sources and code."""
+        asked = [self.flow, self.parameters.model_dump(), inputs_hash, code_version()]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def ordered(
+    flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
+) -> Order:
+    """Make an order now."""
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    return Order(flow, settings, parameters, run_id, now, source, sync)

@@ -1,0 +1,230 @@
+"""The run report: what a run did, as Markdown for its artifact and in short for the console. Nothing is read here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from rich.table import Table as Grid
+from rich.text import Text
+
+from lakehouse import catalog
+from lakehouse.lineage import lineage_mermaid, lineage_rows
+
+LEDGER_SOURCES = 20
+TOP_RULES = 10
+EXAMPLE_CHARACTERS = 120
+
+Verdict = Literal["published", "nothing_new", "blocked", "partial", "failed"]
+Cell = str | int | float | None
+
+_SENTENCES: dict[Verdict, str] = {
+    "published": "Published",
+    "nothing_new": "Nothing new: the last release already holds this work",
+    "blocked": "Blocked by a gate: nothing was published",
+    "partial": "Published in part: the groups that failed kept their last version",
+    "failed": "Failed: nothing was published",
+}
+_STYLES: dict[Verdict, str] = {
+    "published": "bold green",
+    "nothing_new": "bold green",
+    "blocked": "bold red",
+    "partial": "bold yellow",
+    "failed": "bold red",
+}
+_MARKUP = str.maketrans({c: f"\\{c}" for c in "`*_[]~#$"} | {c: f"&#{ord(c)};" for c in "\\|<>&"})
+
+
+class LedgerRow(NamedTuple):
+    """One control of one hop of one source."""
+
+    path: str
+    hop: str
+    control: str
+    expected: int
+    found: int
+    quarantined: int
+    difference: int
+
+
+class RuleCount(NamedTuple):
+    """Lines that broke one rule, and one of them."""
+
+    rule: str
+    lines: int
+    example: str
+
+
+class TableVersion(NamedTuple):
+    """What a release says of a table."""
+
+    name: str
+    version: int
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Everything a report says. `groups` maps a group to the release it is as of."""
+
+    run_id: str
+    flow: str
+    verdict: Verdict
+    release_id: int | None
+    parent: int | None
+    created_at: datetime
+    seconds: float
+    receipts: int
+    units: int
+    customers: int
+    products: int
+    ledger: Sequence[LedgerRow]
+    quarantine_rules: Sequence[RuleCount]
+    tables: Sequence[TableVersion]
+    groups: Mapping[str, int]
+    verified: bool
+    reasons: Sequence[str] = ()
+    exports: str | None = None
+    page: str | None = None
+
+
+def markdown(facts: RunFacts) -> str:
+    """Write the whole report; whatever comes from outside is only text in it."""
+    parts = [
+        f"# {_headline(facts)}",
+        _bullets(facts.reasons),
+        _section("Totals", _rows_of(("what", "value"), _totals(facts))),
+        _section("Ledger", ledger_verdict(facts), _ledger(facts.ledger)),
+        _section("Quarantine", _quarantine(facts.quarantine_rules)),
+        _section("Groups", _rows_of(("group", "as of release"), sorted(facts.groups.items()))),
+        _section("Tables", _rows_of(("table", "version", "rows", "digest"), facts.tables)),
+        _section("Lineage", *_lineage()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def console_summary(facts: RunFacts) -> Grid:
+    """Give the report in a few lines, to be printed by rich."""
+    refused = sum(rule.lines for rule in facts.quarantine_rules)
+    said: list[tuple[str, Cell]] = [
+        *(("", reason) for reason in facts.reasons),
+        ("Receipts", facts.receipts),
+        ("Units", facts.units),
+        ("Quarantine", f"{refused:,} lines"),
+        ("Ledger", ledger_verdict(facts)),
+        ("Exports", facts.exports),
+        ("Page", facts.page),
+    ]
+    grid = Grid.grid(padding=(0, 2))
+    grid.add_row(Text(facts.flow, "bold"), Text(_headline(facts), _STYLES[facts.verdict]))
+    for name, value in said:
+        if value is not None:
+            grid.add_row(Text(name, "dim"), Text(_visible(_number(value)), overflow="fold"))
+    return grid
+
+
+def ledger_verdict(facts: RunFacts) -> str:
+    """Say in a sentence whether every source row is accounted for."""
+    sources = {row.path for row in facts.ledger}
+    wrong = {row.path for row in facts.ledger if row.difference}
+    if not sources:
+        return "No source was counted."
+    if wrong:
+        return f"{len(wrong):,} of {len(sources):,} sources differ."
+    return f"Every row of {len(sources):,} sources is accounted for."
+
+
+def escaped(value: str) -> str:
+    """Make text that Markdown shows as it is, also in a table: no markup, no HTML, no line break."""
+    return _visible(value).translate(_MARKUP)
+
+
+def _headline(facts: RunFacts) -> str:
+    release = (
+        f" as release {facts.release_id}" if facts.verdict in ("published", "partial") and facts.release_id else ""
+    )
+    sentence, colon, rest = _SENTENCES[facts.verdict].partition(":")
+    unverified = "" if facts.verified or not release else " (quality checks were off)"
+    return f"{sentence}{release}{unverified}{colon}{rest}"
+
+
+def _totals(facts: RunFacts) -> list[tuple[str, Cell]]:
+    return [
+        ("flow", facts.flow),
+        ("run", facts.run_id),
+        ("release", facts.release_id),
+        ("made on release", facts.parent),
+        ("started", f"{facts.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),
+        ("seconds", round(facts.seconds, 1)),
+        ("receipts", facts.receipts),
+        ("units", facts.units),
+        ("customers", facts.customers),
+        ("products", facts.products),
+        ("verified", "yes" if facts.verified else "no"),
+        ("exports", facts.exports),
+        ("page", facts.page),
+    ]
+
+
+def _ledger(rows: Sequence[LedgerRow]) -> str:
+    if not rows:
+        return ""
+    paths = list(dict.fromkeys(row.path for row in sorted(rows, key=lambda row: row.difference == 0)))
+    shown = [row for path in paths[:LEDGER_SOURCES] for row in rows if row.path == path]
+    table = _rows_of(LedgerRow._fields, [*shown, *_sums(rows)])
+    left = len(paths) - LEDGER_SOURCES
+    return f"{table}\n\n{left:,} more sources are in the sums, and in `ops.ledger`." if left > 0 else table
+
+
+def _sums(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
+    sums: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        counts = sums.setdefault((row.hop, row.control), [0, 0, 0, 0])
+        sums[row.hop, row.control] = [a + b for a, b in zip(counts, row[3:], strict=True)]
+    return [LedgerRow("All sources", hop, control, *counts) for (hop, control), counts in sums.items()]
+
+
+def _quarantine(rules: Sequence[RuleCount]) -> str:
+    if not rules:
+        return "No line was refused."
+    top = sorted(rules, key=lambda rule: (-rule.lines, rule.rule))[:TOP_RULES]
+    return _rows_of(("rule", "lines", "example"), [(r.rule, r.lines, _shortened(r.example)) for r in top])
+
+
+def _lineage() -> list[str]:
+    tables = catalog.tables()
+    pairs: dict[str, list[str]] = {}
+    for made, made_of in lineage_rows(tables):
+        pairs.setdefault(made, []).append(made_of)
+    rows = [(made, ", ".join(inputs)) for made, inputs in pairs.items()]
+    return [f"```mermaid\n{lineage_mermaid(tables)}\n```", _rows_of(("table", "made of"), rows)]
+
+
+def _section(title: str, *parts: str) -> str:
+    said = [part for part in parts if part]
+    return "\n\n".join([f"## {title}", *said]) if said else ""
+
+
+def _rows_of(names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    lines = [f"| {' | '.join(escaped(_number(value)) for value in row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}", *lines]) if lines else ""
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
+
+
+def _number(value: Cell) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= EXAMPLE_CHARACTERS else f"{line[:EXAMPLE_CHARACTERS]}…"
+
+
+def _visible(text: str) -> str:
+    """Write what cannot be printed (line ends, control characters, changes of direction) as its code."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,48 @@
+"""Run an order from its first to its last word: events, steps, the log of runs, the facts for its report."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from flows.events import Events
+from flows.facts import failed_facts, published_facts, record
+from flows.medallion import Outcome
+from flows.order import Order, Step
+from flows.report import RunFacts
+from lakehouse.errors import GroupFailed, LakehouseError
+
+T = TypeVar("T")
+
+
+def direct(events: Events) -> Step:
+    """Run steps in this process, without Prefect; `retries` and `minutes` are its business."""
+
+    def step(name: str, work: Callable[[], T], *, retries: int = 0, minutes: float = 60) -> T:
+        with events.task(name):
+            return work()
+
+    return step
+
+
+def carried_out(
+    order: Order, events: Events, step: Step, job: Callable[[Order, Step], Outcome], report: Callable[[RunFacts], None]
+) -> RunFacts:
+    """Do a job, log what came of it, report it; errors: what the job raises, and GroupFailed after publishing."""
+    with events.flow(parameters=order.parameters.model_dump()) as learned:
+        try:
+            outcome = job(order, step)
+        except BaseException as error:
+            facts = failed_facts(order, error)
+            with suppress(LakehouseError):  # the failure itself is what must be told
+                record(order, "", facts.verdict, " ".join(facts.reasons))
+            report(facts)
+            raise
+        reasons = [f"Group {group} failed: {reason}" for group, reason in outcome.failures.items()]
+        verdict = "partial" if reasons else "published" if outcome.is_new else "nothing_new"
+        facts = published_facts(order, outcome.release, verdict, reasons)
+        learned |= {"verdict": verdict, "release": outcome.release.release_id}
+        record(order, outcome.run_key, verdict, " ".join(reasons))
+        report(facts)
+        if outcome.failures:
+            raise GroupFailed(dict(outcome.failures))
+        return facts

@@ -1,0 +1,219 @@
+"""Write the documents of a release, validated, make them the published ones in one rename, copy them to a front end."""
+
+import json
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from time import perf_counter
+from typing import Any, get_type_hints
+
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no stubs
+from jsonschema.validators import extend  # type: ignore[import-untyped]  # it has no stubs
+from pydantic_core import to_json
+
+from lakehouse.errors import BadInput, NotFound, WrongUse
+from lakehouse.exports import analytics, clustering, recommendations, summary
+from lakehouse.exports.documents import Document, Maker, Snapshot
+from lakehouse.exports.folders import current_folder, locked, part_of, put, remove_others, swap, told, versions, written
+from lakehouse.exports.manifest import MANIFEST, Manifest, contents, described, differing, listed, manifest_in
+
+GROUPS: Mapping[str, Mapping[str, Maker]] = {
+    "summary": summary.DOCUMENTS,
+    "analytics": analytics.DOCUMENTS,
+    "clustering": clustering.DOCUMENTS,
+    "recommendations": recommendations.DOCUMENTS,
+}
+UNFINISHED = ".unfinished-sync.json"  # every file a sync knows of, while it works
+Schema = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SyncCounts:
+    """What a sync did, in files; the manifest does not count."""
+
+    copied: int
+    unchanged: int
+    removed: int
+
+
+def publish(snapshot: Snapshot, into: Path, groups: Sequence[str] | None = None) -> Manifest:
+    """Publish a release's documents as `into`, a link to a folder beside it that never changes.
+
+    With `groups`, only their documents are made anew and the others stay as they are published; without, every
+    group the release holds. A reader that resolves the link once reads one release; the folder it reads outlives
+    the next publication. Nothing is written when everything is there already.
+    Errors: NotFound for a group, BadInput for an `into` that is not ours to replace, StorageFailed.
+    """
+    started, into = perf_counter(), into.absolute()
+    chosen = _held(snapshot, groups)
+    made = {path: _content(path, maker(snapshot)) for group in chosen for path, maker in GROUPS.get(group, {}).items()}
+    with told("publish exports as", into), locked(into):
+        current = current_folder(into)
+        earlier = manifest_in(current) if current else None
+        kept = _kept(current, earlier, GROUPS.keys() - chosen) if current and earlier and groups is not None else {}
+        as_of = {**(earlier.groups if earlier else {}), **{group: snapshot.release.groups[group] for group in chosen}}
+        manifest, files = _described(snapshot, kept | made, as_of)
+        if current and earlier == manifest and not differing(current, manifest):
+            remove_others(into, [folder for folder in versions(into) if manifest_in(folder)])
+            return manifest
+        folder = written(into, files, manifest.release_id)
+        swap(into, folder)
+        remove_others(into, [folder, *([current] if current else [])])
+    log.info("published %d files of release %d in %.2f s", len(files), manifest.release_id, perf_counter() - started)
+    return manifest
+
+
+def synced(exports: Path, frontend: Path) -> SyncCounts:
+    """Make a front end's folder hold what the manifest of the exports lists, the manifest last.
+
+    Files that earlier manifests listed and this one does not are removed, also after a sync that was killed;
+    files that no manifest listed are left alone. Errors: WrongUse, BadInput for exports without a manifest or
+    that are not what it says, StorageFailed.
+    """
+    with told("copy exports to", frontend):
+        folder, target = exports.resolve(), frontend.resolve()
+        if target.is_relative_to(folder):
+            raise WrongUse("FRONTEND_PATH", str(frontend), "another folder than the exports")
+        manifest, found = _published(folder, exports)
+        known = _known(target)
+        gone = sorted(known - manifest.files.keys())
+        changed = differing(target, manifest)
+        counts = SyncCounts(len(changed), len(found) - len(changed), sum((target / path).exists() for path in gone))
+        if changed or gone or manifest_in(target) != manifest:
+            put(target / UNFINISHED, json.dumps(sorted(known | manifest.files.keys())).encode())
+            for path in changed:
+                put(target / path, found[path])
+            put(target / MANIFEST, _content(MANIFEST, manifest))
+            for path in gone:
+                _remove(target, path)
+            for path in known | manifest.files.keys():
+                part_of(target / path).unlink(missing_ok=True)
+        (target / UNFINISHED).unlink(missing_ok=True)
+    log.info("synced: %d files copied, %d unchanged, %d removed", counts.copied, counts.unchanged, counts.removed)
+    return counts
+
+
+@cache
+def schemas() -> dict[str, Schema]:
+    """Give the JSON Schema of every document, and of the manifest, by its name."""
+    documents = {path: maker for group in GROUPS.values() for path, maker in group.items()}
+    models = {_name(path): get_type_hints(maker)["return"] for path, maker in documents.items()}
+    return {name: _schema(model) for name, model in (models | {_name(MANIFEST): Manifest}).items()}
+
+
+def _schema(model: type[Document]) -> Schema:
+    return {"$schema": Draft202012Validator.META_SCHEMA["$id"], **model.model_json_schema(mode="serialization")}
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).stem
+
+
+def _held(snapshot: Snapshot, groups: Sequence[str] | None) -> list[str]:
+    """Give the chosen groups, all if none is named; errors: NotFound for one the release does not hold."""
+    held = snapshot.release.groups
+    for group in groups or ():
+        if group not in held:
+            raise NotFound("group in the release", group, sorted(held))
+    return [group for group in held if groups is None or group in groups]
+
+
+def _kept(folder: Path, earlier: Manifest, groups: Collection[str]) -> dict[str, bytes]:
+    """Read the published documents of groups; errors: BadInput when they cannot stay."""
+    found = contents(folder, earlier)
+    kept = {}
+    for path in (path for group in groups for path in GROUPS[group] if path in found):
+        content = found[path]
+        if content is None:
+            raise BadInput(str(folder / path), "it is not what its manifest says", "Publish all groups.")
+        _check(path, json.loads(content))
+        kept[path] = content
+    return kept
+
+
+def _described(
+    snapshot: Snapshot, documents: dict[str, bytes], as_of: Mapping[str, int]
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Add schemas and the manifest, which comes last, to documents."""
+    shapes = {f"schemas/{_name(path)}.schema.json": _json(schemas()[_name(path)]) for path in (*documents, MANIFEST)}
+    files = dict(sorted((shapes | documents).items()))
+    manifest = Manifest(
+        release_id=snapshot.release.release_id,
+        created_at=snapshot.release.created_at,
+        verified=snapshot.release.verified,
+        groups={group: as_of[group] for group, paths in GROUPS.items() if documents.keys() & paths.keys()},
+        files={path: described(content) for path, content in files.items()},
+    )
+    return manifest, {**files, MANIFEST: _content(MANIFEST, manifest)}
+
+
+def _content(path: str, document: Document) -> bytes:
+    """Write a document as it is published, once it has passed its schema."""
+    written_out = document.model_dump(mode="json")
+    _check(path, written_out)
+    return _json(written_out)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return to_json(value, indent=2) + b"\n"
+
+
+def _check(path: str, document: dict[str, Any]) -> None:
+    """Hold a document to its schema; errors: BadInput."""
+    for problem in _VALIDATOR(schemas()[_name(path)]).iter_errors(document):
+        found = f"{problem.json_path} breaks its schema, {problem.message[:200]}"
+        raise BadInput(path, found, "Correct its model, or publish all groups if an earlier version of it was kept.")
+
+
+def _plain(schema: Schema, values: Collection[Any]) -> bool:
+    """Say whether a schema asks for nothing but a type, and the values have it."""
+    alone = schema.keys() <= {"type", "title"}
+    return alone and {type(value) for value in values} <= _PLAIN_TYPES.get(str(schema.get("type")), set())
+
+
+def _items(validator: Any, schema: Schema, instance: Any, whole: Schema) -> Iterator[Any]:
+    """Check the items of a list, plain ones all at once: many times faster than one by one."""
+    if not (isinstance(instance, list) and _plain(schema, instance)):
+        yield from Draft202012Validator.VALIDATORS["items"](validator, schema, instance, whole)
+
+
+def _properties(validator: Any, schemas: dict[str, Schema], instance: Any, whole: Schema) -> Iterator[Any]:
+    """Check the properties of an object, plain ones without a validator of their own."""
+    given = instance if isinstance(instance, dict) else {}
+    rest = {name: schema for name, schema in schemas.items() if not (name in given and _plain(schema, [given[name]]))}
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, rest, instance, whole)
+
+
+_PLAIN_TYPES: dict[str, set[type]] = {"integer": {int}, "number": {int, float}, "string": {str}}
+_VALIDATOR = extend(Draft202012Validator, {"items": _items, "properties": _properties})
+
+
+def _published(folder: Path, exports: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """Read exports whole; errors: BadInput."""
+    manifest = manifest_in(folder)
+    if manifest is None:
+        raise BadInput(str(exports), "it has no manifest of exports", "Publish them first: `lakehouse export`.")
+    found = {path: content for path, content in contents(folder, manifest).items() if content is not None}
+    if damaged := sorted(manifest.files.keys() - found.keys()):
+        found_out = f"{', '.join(damaged)}: missing, or not what the manifest says"
+        raise BadInput(str(exports), found_out, "Publish them again: `lakehouse export`.")
+    return manifest, found
+
+
+def _known(target: Path) -> set[str]:
+    """Name the files earlier syncs put into a front end; errors: BadInput when its manifest is someone else's."""
+    earlier = manifest_in(target)
+    if earlier is None and (target / MANIFEST).exists():
+        raise BadInput(str(target / MANIFEST), "it is not a manifest of exports", "Choose another FRONTEND_PATH.")
+    return listed(target / UNFINISHED) | (earlier.files.keys() if earlier else set())
+
+
+def _remove(target: Path, path: str) -> None:
+    """Remove a file, and the folders that are empty without it."""
+    (target / path).unlink(missing_ok=True)
+    for folder in PurePosixPath(path).parents[:-1]:
+        if (target / folder).is_dir() and not any((target / folder).iterdir()):
+            (target / folder).rmdir()

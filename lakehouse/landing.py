@@ -1,0 +1,178 @@
+"""Which files wait in the landing, which are known, and what becomes of each."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lakehouse.errors import BadInput
+from lakehouse.ops import sources
+
+BLOCK = 1 << 20
+PROBED_LINES = 1_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file as found: its hash, or why it cannot be one of its entity."""
+
+    entity: str
+    path: str
+    location: str
+    sha256: str = ""
+    bytes: int = 0
+    problem: str | None = None
+    is_changing: bool = False
+
+    @property
+    def source_id(self) -> int:
+        """Give the first 8 bytes of the hash as a signed number; 0 when the file could not be read."""
+        return int.from_bytes(bytes.fromhex(self.sha256)[:8], "big", signed=True) if self.sha256 else 0
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The new table of sources, and which of them a run has to take in, take out, or report."""
+
+    rows: pa.Table
+    new: tuple[Delivery, ...]
+    superseded: frozenset[int]
+    rejected: tuple[Delivery, ...]
+    changing: tuple[Delivery, ...]
+
+    @property
+    def touched(self) -> frozenset[int]:
+        return self.superseded | {d.source_id for d in self.new}
+
+    @property
+    def is_news(self) -> bool:
+        return bool(self.new or self.superseded)
+
+    @property
+    def current(self) -> list[int]:
+        rows = self.rows.to_pylist()
+        return sorted(row["source_id"] for row in rows if row["status"] == "current")
+
+
+def transaction_files(landing: Path) -> list[Delivery]:
+    """List and read `transactions/*.csv` under the landing; errors: BadInput when there is no landing or no file."""
+    folder = landing / "transactions"
+    if not folder.is_dir():
+        raise BadInput(str(folder), "there is no such folder", "Put transactions/*.csv under DATA_PATH, or name another --source.")
+    files = sorted(folder.glob("*.csv"))
+    if not files:
+        raise BadInput(str(folder), "there is no *.csv file", "Put transactions/*.csv under DATA_PATH, or name another --source.")
+    return [delivery("transactions", f"transactions/{file.name}", file) for file in files]
+
+
+def delivery(entity: str, path: str, file: Path) -> Delivery:
+    """Read a file once: its hash, its size, and whether it has the shape of its entity."""
+    found = Delivery(entity, path, str(file.absolute()))
+    if not file.is_file():
+        return replace(found, problem="it is no file")
+    try:
+        before = file.stat()
+        sha256, size, head = _read(file)
+        after = file.stat()
+    except OSError as error:
+        return replace(found, problem=f"it cannot be read: {error.strerror}")
+    found = replace(found, sha256=sha256, bytes=size)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
+        return replace(found, is_changing=True)
+    return replace(found, problem=_misshapen(head, entity))
+
+
+def admit(known: pa.Table, deliveries: Iterable[Delivery], run_id: str, now: datetime) -> Admission:
+    """Decide, by content, what each delivery is, and write it into the table of sources.
+
+    What counts for a path is its newest readable content. The same content under several paths is current under
+    one of them (the one that was, else the first) and a duplicate under the others; older content is superseded.
+    """
+    rows = {(r["path"], r["source_id"]): r for r in known.to_pylist()}
+    heads = {r["path"]: r["source_id"] for r in rows.values() if r["status"] in ("current", "duplicate")}
+    before = {r["source_id"]: r["path"] for r in rows.values() if r["status"] == "current"}
+    found = list(deliveries)
+    for one in found:
+        if one.is_changing:
+            continue
+        key = (one.path, one.source_id)
+        if one.problem is not None:
+            rows.setdefault(key, _row(one, "rejected", None, run_id, now))
+            continue
+        if heads.get(one.path) != one.source_id:
+            rows[key] = _row(one, "current", heads.get(one.path), run_id, now)
+        heads[one.path] = one.source_id
+    owners: dict[int, str] = {}
+    for path in sorted(heads, key=lambda p: (before.get(heads[p]) != p, p)):
+        owners.setdefault(heads[path], path)
+    settled = [_settled(row, heads, owners) for _, row in sorted(rows.items())]
+    current = {r["source_id"] for r in settled if r["status"] == "current"}
+    by_source = {one.source_id: one for one in found if one.problem is None and not one.is_changing}
+    return Admission(
+        rows=pa.Table.from_pylist(settled, sources.TABLE.arrow_schema),
+        new=tuple(by_source[s] for s in sorted(current - set(before)) if s in by_source),
+        superseded=frozenset(set(before) - current),
+        rejected=tuple(one for one in found if one.problem is not None),
+        changing=tuple(one for one in found if one.is_changing),
+    )
+
+
+def _settled(row: dict[str, Any], heads: dict[str, int], owners: dict[int, str]) -> dict[str, Any]:
+    """Give a row its status."""
+    if row["status"] == "rejected":
+        return row
+    source = row["source_id"]
+    if heads[row["path"]] != source:
+        return row | {"status": "superseded", "detail": None}
+    if owners[source] != row["path"]:
+        return row | {"status": "duplicate", "detail": f"the same bytes as {owners[source]}"}
+    return row | {"status": "current", "detail": None}
+
+
+def _row(found: Delivery, status: str, supersedes: int | None, run_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "source_id": found.source_id,
+        "entity": found.entity,
+        "path": found.path,
+        "location": found.location,
+        "sha256": found.sha256,
+        "bytes": found.bytes,
+        "delivered_at": now,
+        "status": status,
+        "supersedes": supersedes,
+        "admitted_by": run_id,
+        "detail": found.problem,
+    }
+
+
+def _read(file: Path) -> tuple[str, int, bytes]:
+    digest, size, head = hashlib.sha256(), 0, b""
+    with file.open("rb") as octets:
+        while block := octets.read(BLOCK):
+            head = head or block
+            size += len(block)
+            digest.update(block)
+    return digest.hexdigest(), size, head
+
+
+_FIELDS: dict[str, Callable[[bytes], bool]] = {
+    "transactions": lambda line: line.count(b"|") == 3,
+    "categories": lambda line: b"|" in line,
+    "product_categories": lambda line: line.count(b"|") == 1,
+}
+
+
+def _misshapen(head: bytes, entity: str) -> str | None:
+    """Say why the first lines cannot be the entity's; None when some of them can."""
+    if not head.strip(b"\xef\xbb\xbf\r\n"):
+        return "it is empty"
+    if b"\0" in head:
+        return "it is binary, not text"
+    lines = head.split(b"\n", PROBED_LINES)[:PROBED_LINES]
+    if not any(map(_FIELDS[entity], lines)):
+        return f"none of its first {len(lines)} lines has the fields of {entity} separated by |"
+    return None

@@ -1,0 +1,173 @@
+"""Run builds in the catalogue's order, as many at a time as there is room for, and commit what they give."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lakehouse.catalog import Entry
+from lakehouse.engine import Engine
+from lakehouse.errors import InputFailed
+from lakehouse.kernels.digest import digest
+from lakehouse.parameters import Parameters
+from lakehouse.storage import Storage
+from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
+
+log = logging.getLogger(__name__)
+WORKERS = 3
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a run touches; None is everything."""
+
+    sources: frozenset[int] | None = None
+    months: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A table just committed."""
+
+    table: Table
+    version: int
+    rows: int
+    seconds: float
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What builds are run with. `versions` says which version of each table is read: it grows as tables are written."""
+
+    engine: Engine
+    storage: Storage
+    parameters: Parameters
+    run_id: str
+    versions: dict[str, int]
+    scope: Scope = field(default_factory=Scope)
+
+
+def refresh(shop: Workshop, entry: Entry) -> Written:
+    """Build one table of the versions at hand, commit it, and digest it when it is gold."""
+    started = time.monotonic()
+    table = entry.table
+    frames = {name: _input(shop, table, given) for name, given in table.inputs.items()}
+    extra = {"parameters": shop.parameters} if entry.takes_parameters else {}
+    assert entry.build is not None
+    frame = conformed(entry.build(**frames, **extra), table)
+    touched = condition(table, shop.scope)
+    rows = pa.RecordBatchReader.from_stream(frame)
+    version = shop.storage.write(table, rows, shop.run_id, touched)
+    return finished(shop, table, version, started)
+
+
+def finished(shop: Workshop, table: Table, version: int, started: float) -> Written:
+    """Note a committed version, and digest it when it is gold."""
+    shop.versions[table.qualified_name] = version
+    count = shop.storage.count(table, version)
+    found = digest_of(shop.storage, table, version) if table.layer is Layer.GOLD else None
+    seconds = time.monotonic() - started
+    log.info("%s: version %d, %d rows, %.2f s", table.qualified_name, version, count, seconds)
+    return Written(table, version, count, seconds, found)
+
+
+class Building:
+    """Builds under way: each table is begun as soon as its inputs are there, a few at a time.
+
+    A table fails, and with it all that is made of it (InputFailed); the others go on.
+    """
+
+    def __init__(self, shop: Workshop, entries: Iterable[Entry], on_written: Callable[[Written], None]) -> None:
+        self._shop, self._on_written = shop, on_written
+        self._lock = threading.RLock()
+        self._waiting = {e.table.qualified_name: e for e in entries}
+        self._results: dict[str, Future[Written]] = {name: Future() for name in self._waiting}
+        self._needs = {name: _inputs(e.table) & set(self._waiting) for name, e in self._waiting.items()}
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="build")
+        self._advance()
+
+    def wait(self, tables: Iterable[Table]) -> list[Written]:
+        """Wait for tables; errors: the first one's that failed."""
+        return [self._results[t.qualified_name].result() for t in tables if t.qualified_name in self._results]
+
+    def close(self) -> None:
+        """Begin nothing more, and wait for what was begun."""
+        with self._lock:
+            self._waiting.clear()
+        self._pool.shutdown(wait=True)
+
+    def _advance(self) -> None:
+        with self._lock:
+            done = {name for name, result in self._results.items() if result.done()}
+            for name in [n for n in self._waiting if self._needs[n] <= done]:
+                entry = self._waiting.pop(name)
+                broken = sorted(n for n in self._needs[name] if self._results[n].exception() is not None)
+                if broken:
+                    self._results[name].set_exception(InputFailed(name, broken))
+                    return self._advance()
+                self._pool.submit(self._build, entry)
+        return None
+
+    def _build(self, entry: Entry) -> None:
+        result = self._results[entry.table.qualified_name]
+        try:
+            written = refresh(self._shop, entry)
+            self._on_written(written)
+            result.set_result(written)
+        except BaseException as error:  # whoever waits for the table gets it
+            result.set_exception(error)
+        self._advance()
+
+
+def conformed(frame: DataFrame, table: Table) -> DataFrame:
+    """Give exactly the declared columns, cast, floats rounded half up to their digits the same way on every engine."""
+    chosen = []
+    for column in table.columns:
+        value = F.col(column.name)
+        if column.type is DOUBLE:
+            power = float(10**column.digits)
+            value = F.floor(value * power + 0.5) / F.lit(power)
+        chosen.append(value.cast(column.type.sql).alias(column.name))
+    return frame.select(*chosen)
+
+
+def condition(table: Table, scope: Scope) -> str | None:
+    """Say in SQL which rows of a table a run replaces; None: all of them."""
+    match table.write:
+        case ReplaceSources() if scope.sources is not None:
+            return _among("source_id", sorted(scope.sources))
+        case ReplaceMonths() if scope.months is not None:
+            return _among("month", [f"'{month}'" for month in sorted(scope.months)])
+        case _:
+            return None
+
+
+def digest_of(storage: Storage, table: Table, version: int) -> str:
+    """Digest a version's rows: equal for equal rows, whatever their order, files and engine."""
+    digits = {c.name: c.digits for c in table.columns}
+    return digest(storage.dataset(table, version).to_batches(columns=[c.name for c in table.columns]), digits)
+
+
+def _input(shop: Workshop, table: Table, given: Table) -> DataFrame:
+    """Read an input at its version, only the rows that matter to what the run touches."""
+    version = shop.versions[given.qualified_name]
+    reader = shop.engine.session.read.format("delta").option("versionAsOf", version)
+    frame = reader.load(shop.storage.uri(given))
+    needed = None if isinstance(table.write, Replace) else condition(table, shop.scope)
+    column = needed.split(" ", 1)[0] if needed else ""
+    return frame.where(needed) if needed and column in {c.name for c in given.columns} else frame
+
+
+def _inputs(table: Table) -> set[str]:
+    return {given.qualified_name for given in table.inputs.values()}
+
+
+def _among(column: str, values: list[int] | list[str]) -> str:
+    return f"{column} in ({', '.join(map(str, values))})" if values else f"{column} is null"
