@@ -87,11 +87,9 @@ def _stop(folder: Path) -> bool:
         if keeper.is_taken(folder / "keeper.lock"):
             with suppress(ProcessLookupError):
                 os.kill(int((folder / "keeper.lock").read_text()), signal.SIGTERM)
-        elif running:
-            keeper.stop(folder, keeper.server_process(folder)[0])
-        ended = keeper.take(folder / "keeper.lock", seconds=2 * keeper.STOP_SECONDS)
-        if ended is not None:
-            os.close(ended)
+            if (ended := keeper.take(folder / "keeper.lock", seconds=2 * keeper.STOP_SECONDS)) is not None:
+                os.close(ended)
+        keeper.stop(folder, keeper.server_process(folder)[0])  # when its keeper was killed
     if keeper.is_taken(folder / "server.lock"):
         raise ServiceDown("The embedded PostgreSQL", str(folder), "it does not stop", "End its processes.")
     return running
