@@ -4,6 +4,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -167,5 +168,6 @@ def _deliver(folder: Path, lines: Iterable[bytes]) -> tuple[Path, str]:
     except OSError as error:
         raise StorageFailed("write", str(folder), str(error.strerror), "Nothing was landed; make room there.") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return path, digest.hexdigest()

@@ -224,7 +224,7 @@ def test_users_that_come_while_the_server_stops_get_one(home: Settings) -> None:
     gone = User(home)
     gone.server()
     gone.kill()
-    comers = []
+    comers: list[User] = []
     for _ in range(8):
         time.sleep(0.2 if comers else 1.6)
         comers.append(User(home, 0))

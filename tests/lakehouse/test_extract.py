@@ -1,0 +1,195 @@
+"""The tables become the files the source delivers, from one snapshot, and unchanged days cost nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse import extract as extraction
+from lakehouse.errors import BadInput, ServiceDown, StorageFailed
+from lakehouse.extract import Extract, extract
+from lakehouse.kernels.receipts import Refusal, read_line
+from lakehouse.loading import load
+from lakehouse.postgres import connection, stop_embedded
+from lakehouse.settings import Settings, load_settings
+
+RECEIPTS = [
+    "2024-01-02|102|8|11",
+    "2024-01-01|103|7|10 11",
+    "2024-01-01|102|7|11",
+    "2024-01-01|102|7|10 10",
+    "2024-01-01|102|7|11",
+]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    chosen = load_settings(lakehouse_home=tmp_path_factory.mktemp("home"), postgres_host="")
+    yield chosen
+    stop_embedded(chosen)
+
+
+@pytest.fixture(autouse=True)
+def loaded(settings: Settings, tmp_path: Path) -> Path:
+    source = tmp_path / "source"
+    for folder in ("products", "transactions"):
+        (source / folder).mkdir(parents=True)
+    (source / "products" / "Categories.csv").write_text("2|MEAT, FISH\n1|WATER \\ ICE")
+    (source / "products" / "ProductCategory.csv").write_text("v.Code_pr|v.code\n11|2\n10|1\n11|2\n")
+    (source / "transactions" / "102_Tran.csv").write_text("\n".join(RECEIPTS))
+    with connection(settings) as opened:
+        opened.execute("DROP TABLE IF EXISTS categories, product_categories, transactions")
+    load(settings, source, transactions=True)
+    return source
+
+
+def run(settings: Settings, statement: str) -> None:
+    with connection(settings) as opened:
+        opened.execute(statement.encode())
+
+
+def text(found: Extract) -> str:
+    assert found.path is not None
+    return found.path.read_bytes().decode()
+
+
+def test_tables_become_files_of_the_source_format(settings: Settings, tmp_path: Path) -> None:
+    categories, pairs, *days = extract(settings, tmp_path / "landing", include_transactions=True)
+    assert (categories.name, categories.entity, categories.rows) == ("postgres/categories", "categories", 2)
+    assert text(categories) == "1|WATER \\ ICE\n2|MEAT, FISH\n"
+    assert (pairs.name, pairs.entity, pairs.rows) == ("postgres/product_categories", "product_categories", 3)
+    assert text(pairs) == "v.Code_pr|v.code\n10|1\n11|2\n11|2\n"
+    assert [(day.name, day.rows) for day in days] == [
+        ("postgres/transactions/2024-01-01", 4),
+        ("postgres/transactions/2024-01-02", 1),
+    ]
+    assert text(days[0]).splitlines() == [RECEIPTS[3], RECEIPTS[2], RECEIPTS[4], RECEIPTS[1]]
+    assert text(days[1]) == RECEIPTS[0] + "\n"
+
+
+def test_only_the_entities_asked_for_are_extracted(settings: Settings, tmp_path: Path) -> None:
+    assert [found.name for found in extract(settings, tmp_path, ["categories"])] == ["postgres/categories"]
+    assert len(extract(settings, tmp_path, [], include_transactions=True)) == 2
+
+
+def test_files_are_named_by_content_and_not_written_again(settings: Settings, tmp_path: Path) -> None:
+    into = tmp_path / "landing"
+    first = extract(settings, into, include_transactions=True)
+    written = {path: path.stat().st_mtime_ns for path in into.rglob("*.*")}
+    assert extract(settings, into, include_transactions=True) == first
+    assert {path: path.stat().st_mtime_ns for path in into.rglob("*.*")} == written
+    assert {path.suffix for path in written} == {".csv"}
+    assert first[0].path == into / "categories" / f"{first[0].fingerprint[:16]}.csv"
+
+
+def test_a_file_that_was_damaged_is_written_again(settings: Settings, tmp_path: Path) -> None:
+    (found,) = extract(settings, tmp_path / "landing", ["categories"])
+    whole = text(found)
+    assert found.path is not None
+    found.path.write_text(whole[:5])
+    assert text(extract(settings, tmp_path / "landing", ["categories"])[0]) == whole
+
+
+def test_only_days_that_changed_are_extracted_again(settings: Settings, tmp_path: Path) -> None:
+    into = tmp_path / "landing"
+    known = {found.name: found.fingerprint for found in extract(settings, into, [], True)}
+    assert [found.path for found in extract(settings, into, [], True, known)] == [None, None]
+    run(settings, "INSERT INTO transactions VALUES ('2024-01-01', 102, 9, '12'), ('2023-12-31', 102, 9, '12')")
+    early, changed, same = extract(settings, into, [], True, known)
+    assert (early.rows, changed.rows, same.rows) == (1, 5, 1)
+    assert text(early) == "2023-12-31|102|9|12\n"
+    assert "2024-01-01|102|9|12" in text(changed)
+    assert same.path is None
+    run(settings, "UPDATE transactions SET products = '13' WHERE sold_on = '2024-01-02'")
+    assert text(extract(settings, into, [], True, known)[2]) == "2024-01-02|102|8|13\n"
+
+
+def test_the_order_of_rows_in_the_table_does_not_show(settings: Settings, tmp_path: Path) -> None:
+    first = extract(settings, tmp_path, include_transactions=True)
+    run(settings, "CREATE TABLE other AS SELECT * FROM transactions ORDER BY random()")
+    run(settings, "DROP TABLE transactions")
+    run(settings, "ALTER TABLE other RENAME TO transactions")
+    assert extract(settings, tmp_path, include_transactions=True) == first
+
+
+def test_rows_no_receipt_can_come_from_are_lines_the_rules_refuse(settings: Settings, tmp_path: Path) -> None:
+    run(
+        settings,
+        "INSERT INTO transactions VALUES (NULL, 1, 2, '3'), (NULL, NULL, NULL, NULL), ('2024-01-02', NULL, 2, '3'), "
+        "('2024-01-02', 1, NULL, '3'), ('2024-01-02', 1, 2, NULL), ('2024-01-02', 1, 2, ''), "
+        "('2024-01-02', 1, 2, E'3\\n2024-01-02|1|2|4'), ('2024-01-02', 1, 2, '3|4'), ('2024-01-02', -1, 2, '3'), "
+        "('infinity', 1, 2, '3'), ('0044-03-15 BC', 1, 2, '3')",
+    )
+    days = {found.name.removeprefix("postgres/transactions/"): found for found in extract(settings, tmp_path, [], True)}
+    assert list(days) == ["0044-03-15 BC", "2024-01-01", "2024-01-02", "infinity", "undated"]
+    assert text(days["undated"]) == "|1|2|3\n|||\n"
+    for found in days.values():
+        assert len(text(found).splitlines()) == found.rows
+    refused = [
+        r.rule for f in days.values() for line in text(f).splitlines() if isinstance(r := read_line(line), Refusal)
+    ]
+    assert len(refused) == 11
+    assert extract(settings, tmp_path, [], True, {n.name: n.fingerprint for n in days.values()})[4].path is None
+    run(settings, "UPDATE transactions SET products = '4' WHERE sold_on IS NULL AND store_id = 1")
+    known = {found.name: found.fingerprint for found in days.values()}
+    assert text(extract(settings, tmp_path, [], True, known)[4]) == "|1|2|4\n|||\n"
+
+
+@pytest.mark.parametrize("name", ["A|B", "A\nB", "A\r"])
+def test_a_category_no_line_can_hold_is_named(settings: Settings, tmp_path: Path, name: str) -> None:
+    with connection(settings) as opened:
+        opened.execute("INSERT INTO categories VALUES (7, %s)", [name])
+    with pytest.raises(BadInput, match="the name of category 7, 'A"):
+        extract(settings, tmp_path / "landing")
+
+
+def test_a_missing_table_is_named_with_what_makes_it(settings: Settings, tmp_path: Path) -> None:
+    run(settings, "DROP TABLE transactions")
+    assert len(extract(settings, tmp_path)) == 2
+    with pytest.raises(BadInput, match="there is no table transactions.*lakehouse load --source DIR"):
+        extract(settings, tmp_path, include_transactions=True)
+
+
+def test_all_files_are_of_one_snapshot(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver = extraction._deliver
+
+    def delivers_while_others_commit(folder: Path, lines: list[bytes]) -> tuple[Path, str]:
+        run(settings, "INSERT INTO transactions VALUES ('2024-01-02', 102, 9, '12')")
+        run(settings, "DELETE FROM product_categories")
+        return deliver(folder, lines)
+
+    before = extract(settings, tmp_path / "landing", include_transactions=True)
+    monkeypatch.setattr(extraction, "_deliver", delivers_while_others_commit)
+    assert extract(settings, tmp_path / "landing", include_transactions=True) == before
+
+
+def test_an_empty_table_gives_no_day_and_a_header(settings: Settings, tmp_path: Path) -> None:
+    run(settings, "DELETE FROM transactions")
+    run(settings, "DELETE FROM product_categories")
+    _, pairs = extract(settings, tmp_path, include_transactions=True)
+    assert (text(pairs), pairs.rows) == ("v.Code_pr|v.code\n", 0)
+
+
+def test_a_server_that_is_down_is_said(tmp_path: Path) -> None:
+    down = load_settings(lakehouse_home=tmp_path, postgres_host="127.0.0.1", postgres_port=1)
+    with pytest.raises(ServiceDown, match="127.0.0.1:1/lakehouse"):
+        extract(down, tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_said(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "landing").write_text("a file")
+    with pytest.raises(StorageFailed, match="Not a directory"):
+        extract(settings, tmp_path / "landing")
+
+
+def test_what_is_extracted_loads_again_as_the_same(settings: Settings, tmp_path: Path) -> None:
+    first = extract(settings, tmp_path / "landing", include_transactions=True)
+    again = tmp_path / "again"
+    for folder in ("products", "transactions"):
+        (again / folder).mkdir(parents=True)
+    (again / "products" / "Categories.csv").write_text(text(first[0]))
+    (again / "products" / "ProductCategory.csv").write_text(text(first[1]))
+    for number, day in enumerate(first[2:]):
+        (again / "transactions" / f"{number}.csv").write_text(text(day))
+    load(settings, again, transactions=True)
+    assert extract(settings, tmp_path / "landing", include_transactions=True) == first
