@@ -7,6 +7,9 @@ from flows.attempt import RULED, Attempt, attempt
 from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
+from lakehouse.errors import BadInput
+from lakehouse.exports.folders import current_folder
+from lakehouse.exports.manifest import manifest_in
 from lakehouse.exports.publish import publish, synced
 from lakehouse.release import Release, Snapshot
 from lakehouse.silver import itemset_months
@@ -30,7 +33,7 @@ def medallion(order: Order, step: Step) -> Outcome:
     """
     found = step("admit", lambda: news(order), retries=2)
     if found.is_published and found.last is not None:
-        return Outcome(found.last, found.run_key, is_new=False)
+        return _unchanged(order, step, found.last, found.run_key)
     base = step("begin", lambda: release.begin(order.storage, order.run_id))
     with attempt(order, base) as work:
         if work.is_new_code or found.admission.is_news:
@@ -45,7 +48,7 @@ def medallion(order: Order, step: Step) -> Outcome:
         return _published(order, step, work, found, catalog.groups())
 
 
-def single_group(order: Order, group: str, step: Step) -> Outcome:
+def single_group(group: str, order: Order, step: Step) -> Outcome:
     """Build one group on the last release's silver, check it, publish it.
 
     Errors: NothingPublished, Blocked, and what the steps raise.
@@ -58,6 +61,12 @@ def single_group(order: Order, group: str, step: Step) -> Outcome:
         silver = [itemset_months.TABLE] if any(_is_made_of(t, itemset_months.TABLE) for t in gold) else []
         work.begin_building([*silver, *gold])
         return _published(order, step, work, found, [group])
+
+
+def _unchanged(order: Order, step: Step, last: Release, run_key: str) -> Outcome:
+    if exported(order) != last.release_id:  # the run that published it was killed before its exports
+        step("exports", lambda: export(order, last))
+    return Outcome(last, run_key, is_new=False)
 
 
 def _published(order: Order, step: Step, work: Attempt, found: News, groups: Iterable[str]) -> Outcome:
@@ -78,9 +87,18 @@ def export(order: Order, published: Release) -> str:
     return str(order.settings.exports)
 
 
+def exported(order: Order) -> int | None:
+    """Give the release the exports were made from."""
+    folder = current_folder(order.settings.exports.absolute())
+    manifest = manifest_in(folder) if folder else None
+    return manifest.release_id if manifest else None
+
+
 def sync(order: Order) -> str:
     """Copy the exports to the front end; give what was done."""
-    return str(synced(order.settings.exports, order.frontend))
+    if order.settings.frontend_path is None:
+        raise BadInput("FRONTEND_PATH", "it is not set", "Set it to the folder the front end reads.")
+    return str(synced(order.settings.exports, order.settings.frontend_path))
 
 
 def _is_made_of(table: Table, given: Table) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from flows.events import Events
@@ -25,21 +26,29 @@ def direct(events: Events) -> Step:
 
 
 def carried_out(
-    order: Order, events: Events, step: Step, job: Callable[[Order, Step], Outcome], report: Callable[[RunFacts], None]
+    order: Order,
+    events: Events,
+    step: Step,
+    job: Callable[[Order, Step], Outcome],
+    report: Callable[[RunFacts], None],
+    page: str | None = None,
 ) -> RunFacts:
-    """Do a job, log what came of it, report it; errors: what the job raises, and GroupFailed after publishing."""
+    """Do a job, log what came of it, report it; errors: what the job raises, and GroupFailed after publishing.
+
+    `page` is where the run is shown.
+    """
     with events.flow(parameters=order.parameters.model_dump()) as learned:
         try:
             outcome = job(order, step)
         except BaseException as error:
-            facts = failed_facts(order, error)
+            facts = replace(failed_facts(order, error), page=page)
             with suppress(LakehouseError):  # the failure itself is what must be told
                 record(order, "", facts.verdict, " ".join(facts.reasons))
             report(facts)
             raise
         reasons = [f"Group {group} failed: {reason}" for group, reason in outcome.failures.items()]
         verdict = "partial" if reasons else "published" if outcome.is_new else "nothing_new"
-        facts = published_facts(order, outcome.release, verdict, reasons)
+        facts = replace(published_facts(order, outcome.release, verdict, reasons), page=page)
         learned |= {"verdict": verdict, "release": outcome.release.release_id}
         record(order, outcome.run_key, verdict, " ".join(reasons))
         report(facts)

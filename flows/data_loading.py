@@ -1,0 +1,34 @@
+"""CSV files into PostgreSQL, staged and swapped in one transaction."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from prefect import flow
+
+from flows.events import Events, error_console
+from flows.order import ordered
+from flows.tasks import as_tasks
+from lakehouse.errors import BadInput
+from lakehouse.loading import load
+from lakehouse.parameters import validated
+from lakehouse.settings import load_settings
+
+
+@flow(name="data-loading")
+def data_loading(
+    source_path: str | None = None, truncate: bool = True, include_transactions: bool = False
+) -> dict[str, dict[str, int]]:
+    """Load `source_path` (else DATA_PATH) into PostgreSQL; `truncate` replaces what is there. Give counts per table."""
+    settings = load_settings()
+    source = source_path or settings.data_path
+    if not source:
+        raise BadInput("DATA_PATH", "it is not set", "Set it, or give source_path.")
+    order = ordered("data-loading", settings, validated())
+    events = Events(settings.logs, order.flow, order.run_id, error_console())
+    with events.flow(source=source, truncate=truncate) as learned:
+        work = partial(load, settings, Path(source), truncate, include_transactions)
+        counts = as_tasks(events)("load", work, retries=2)
+        found = {entity: asdict(count) for entity, count in counts.items()}
+        learned |= {"counts": found}
+        return found

@@ -1,0 +1,46 @@
+"""One group on the last release's silver, published as a release."""
+
+from functools import partial
+
+from prefect import flow
+
+from flows.medallion import single_group
+from flows.order import ordered
+from flows.tasks import conducted
+from lakehouse.parameters import validated
+from lakehouse.settings import load_settings
+
+
+@flow(name="executive-summary")
+def executive_summary(sync_to_frontend: bool = False) -> int | None:
+    """Build and publish the group summary; give the release."""
+    return _conducted("executive-summary", "summary", sync_to_frontend)
+
+
+@flow(name="analytics")
+def analytics(sync_to_frontend: bool = False) -> int | None:
+    """Build and publish the group analytics; give the release."""
+    return _conducted("analytics", "analytics", sync_to_frontend)
+
+
+@flow(name="clustering")
+def clustering(n_clusters: int = 4, sync_to_frontend: bool = False) -> int | None:
+    """Build and publish the group clustering; give the release."""
+    return _conducted("clustering", "clustering", sync_to_frontend, n_clusters=n_clusters)
+
+
+@flow(name="recommendations")
+def recommendations(
+    min_support: float = 0.005,
+    min_confidence: float = 0.2,
+    max_itemset_size: int = 3,
+    sync_to_frontend: bool = False,
+) -> int | None:
+    """Build and publish the group recommendations; give the release."""
+    asked = {"min_support": min_support, "min_confidence": min_confidence, "max_itemset_size": max_itemset_size}
+    return _conducted("recommendations", "recommendations", sync_to_frontend, **asked)
+
+
+def _conducted(flow_name: str, group: str, sync: bool, **asked: float) -> int | None:
+    order = ordered(flow_name, load_settings(), validated(**asked), sync=sync)
+    return conducted(order, partial(single_group, group))

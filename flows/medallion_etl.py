@@ -1,0 +1,38 @@
+"""The whole run: what waits in the landing becomes a release, with its exports."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.medallion import medallion
+from flows.order import ordered
+from flows.tasks import conducted
+from lakehouse.parameters import validated
+from lakehouse.settings import load_settings
+
+
+@flow(name="medallion-etl")
+def medallion_etl(
+    source_path: str | None = None,
+    enable_quality_checks: bool = True,
+    min_rows_threshold: int = 1_000,
+    n_clusters: int = 4,
+    min_support: float = 0.005,
+    min_confidence: float = 0.2,
+    max_itemset_size: int = 3,
+    sync_to_frontend: bool = False,
+) -> int | None:
+    """Land, check, build and publish what waits in `source_path` (else DATA_PATH); give the release.
+
+    With `source_path`, its products/ files are loaded into PostgreSQL first.
+    """
+    parameters = validated(
+        enable_quality_checks=enable_quality_checks,
+        min_rows_threshold=min_rows_threshold,
+        n_clusters=n_clusters,
+        min_support=min_support,
+        min_confidence=min_confidence,
+        max_itemset_size=max_itemset_size,
+    )
+    source = Path(source_path) if source_path else None
+    return conducted(ordered("medallion-etl", load_settings(), parameters, source, sync_to_frontend), medallion)
