@@ -5,11 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
+from rich.console import Console
+
 from flows.events import Events
 from flows.facts import failed_facts, published_facts, record
 from flows.medallion import Outcome
 from flows.order import Order, Step
-from flows.report import RunFacts
+from flows.report import RunFacts, console_summary
 from lakehouse.errors import GroupFailed, LakehouseError
 
 T = TypeVar("T")
@@ -55,3 +57,8 @@ def carried_out(
         if outcome.failures:
             raise GroupFailed(dict(outcome.failures))
         return facts
+
+
+def print_summary(facts: RunFacts) -> None:
+    """Print the report in a few lines to standard output."""
+    Console().print(console_summary(facts), soft_wrap=True)

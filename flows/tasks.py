@@ -14,7 +14,7 @@ from flows.events import Events, error_console
 from flows.medallion import Outcome
 from flows.order import Order, Step
 from flows.report import RunFacts, markdown
-from flows.run import carried_out
+from flows.run import carried_out, print_summary
 from flows.server import run_page
 from lakehouse.errors import ServiceDown
 
@@ -57,6 +57,7 @@ def page() -> str | None:
 
 
 def _published_report(facts: RunFacts) -> None:
+    print_summary(facts)
     create_markdown_artifact(markdown(facts), key="run-report", description=f"{facts.flow}: {facts.verdict}")
 
 

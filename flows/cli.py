@@ -1,0 +1,163 @@
+"""The command line. Results go to standard output, progress to standard error.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 blocked by a gate.
+"""
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from flows import reading
+from flows.shown import show, show_one
+from lakehouse.errors import LakehouseError, WrongUse
+from lakehouse.parameters import validated
+from lakehouse.settings import load_settings
+
+app = typer.Typer(
+    help="A medallion lakehouse for receipts: every source row accounted for, published as releases.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (reading.status, reading.releases, reading.ledger, reading.quarantine, reading.tables, reading.query, reading.digest):
+    app.command()(command)
+
+Source = Annotated[Path | None, typer.Option("--source", help="A folder with products/ and transactions/: loads its reference files, then runs on it. Otherwise DATA_PATH.")]
+
+
+def main() -> None:
+    """Run a command; a failure is one sentence and an exit code."""
+    try:
+        app()
+    except LakehouseError as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    source: Source = None,
+    checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Suites and volume gate; rules and ledger always run.")] = True,
+    min_rows_threshold: Annotated[int, typer.Option(help="Fewest receipts a release may hold.")] = 1_000,
+    n_clusters: Annotated[int, typer.Option(help="Customer segments.")] = 4,
+    min_support: Annotated[float, typer.Option(help="Least share of receipts an itemset is in.")] = 0.005,
+    min_confidence: Annotated[float, typer.Option(help="Least confidence of a rule.")] = 0.2,
+    max_itemset_size: Annotated[int, typer.Option(help="Most products of an itemset.")] = 3,
+    sync: Annotated[bool, typer.Option("--sync", help="Copy the exports to FRONTEND_PATH.")] = False,
+    prefect: Annotated[bool, typer.Option("--prefect/--no-prefect", help="Through Prefect where its API answers, or never.")] = True,
+    with_server: Annotated[bool, typer.Option("--with-server", help="Start the local Prefect server where none runs.")] = False,
+) -> None:
+    """Run the main job: what waits in the landing becomes a release."""
+    asked = {
+        "enable_quality_checks": checks,
+        "min_rows_threshold": min_rows_threshold,
+        "n_clusters": n_clusters,
+        "min_support": min_support,
+        "min_confidence": min_confidence,
+        "max_itemset_size": max_itemset_size,
+    }
+    parameters, settings = validated(**asked), load_settings()
+    from flows.conduct import run_directly, run_with_prefect
+
+    if prefect:
+        run_with_prefect(settings, parameters, source, sync, with_server)
+    else:
+        run_directly(settings, parameters, source, sync)
+
+
+@app.command()
+def load(
+    source: Annotated[Path, typer.Option("--source", help="A folder with products/, and transactions/ when asked.")],
+    truncate: Annotated[bool, typer.Option("--truncate/--append", help="Replace what is there, or add to it.")] = True,
+    transactions: Annotated[bool, typer.Option("--transactions", help="Load transactions/*.csv too.")] = False,
+    as_json: reading.AsJson = False,
+) -> None:
+    """Load CSV files into PostgreSQL, all in one transaction."""
+    from lakehouse.loading import load as load_files
+
+    counts = load_files(load_settings(), source, truncate, transactions)
+    show([{"table": name, **asdict(count)} for name, count in counts.items()], as_json)
+
+
+@app.command()
+def rollback(number: Annotated[int, typer.Argument(metavar="R", help="The release to go back to.")]) -> None:
+    """Publish an older release as the newest, with its exports."""
+    from flows.facts import record
+    from flows.medallion import export
+    from flows.order import ordered
+    from lakehouse import release
+
+    order = ordered("rollback", load_settings(), validated())
+    published = release.roll_back(order.storage, number, order.run_id, datetime.now(UTC))
+    record(order, published.run_key, "published", f"Release {published.release_id} is release {number} again.")
+    folder = export(order, published)
+    print(f"Release {published.release_id} is release {number} again; its exports are in {folder}.")
+
+
+@app.command()
+def export(
+    number: reading.AtRelease = None,
+    into: Annotated[Path | None, typer.Option(help="Where to; OUTPUT_PATH otherwise.")] = None,
+    sync: Annotated[bool, typer.Option("--sync", help="Copy them to FRONTEND_PATH too.")] = False,
+) -> None:
+    """Write the exports of a release."""
+    from lakehouse.exports.publish import publish, synced
+
+    settings = load_settings()
+    folder = into or settings.exports
+    manifest = publish(reading.snapshot(number), folder)
+    print(f"{len(manifest.files)} files of release {manifest.release_id} are in {folder}.")
+    if sync:
+        if settings.frontend_path is None:
+            raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+        counts = synced(folder, settings.frontend_path)
+        print(f"{counts.copied} files were copied to {settings.frontend_path}, {counts.removed} removed.")
+
+
+@app.command()
+def sample(
+    into: Annotated[Path, typer.Option(help="An empty folder, or an earlier sample.")],
+    receipts: Annotated[int, typer.Option(help="Good lines.")] = 20_000,
+    days: Annotated[int, typer.Option(help="Days, from 2024-01-01.")] = 90,
+    stores: Annotated[int, typer.Option(help="Stores, a file each.")] = 4,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 7,
+    as_json: reading.AsJson = False,
+) -> None:
+    """Write deterministic sample data in the source format, with every trap and a stated number of bad lines."""
+    from lakehouse.sample import write_sample
+
+    show_one({"into": str(into), **asdict(write_sample(into, receipts, days, stores, seed))}, as_json)
+
+
+@app.command()
+def doctor(as_json: reading.AsJson = False) -> None:
+    """Check what a run needs, and say what is missing."""
+    from flows.doctor import examined
+
+    found = examined(load_settings())
+    show([finding._asdict() for finding in found], as_json)
+    if any(not finding.is_well for finding in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop() -> None:
+    """Stop this home's Prefect server and embedded PostgreSQL."""
+    from flows.server import stop_server
+    from lakehouse.postgres import stop_embedded
+
+    settings = load_settings()
+    said = {True: "stopped", False: "was not running"}
+    print(f"Prefect's server {said[stop_server(settings)]}; the embedded PostgreSQL {said[stop_embedded(settings)]}.")
+
+
+if __name__ == "__main__":
+    main()

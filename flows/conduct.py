@@ -1,0 +1,65 @@
+"""Run the main job from the command line: through Prefect where its API answers, else directly."""
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from flows.events import Events, error_console
+from flows.medallion import medallion
+from flows.news import news
+from flows.order import ordered
+from flows.run import carried_out, direct, print_summary
+from flows.server import find_server, local_server
+from lakehouse.errors import LakehouseError
+from lakehouse.parameters import Parameters
+from lakehouse.settings import Settings
+
+FLOW = "medallion-etl"
+QUIET = {  # events tell what happens; Prefect's own lines would tell it twice
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def run_directly(settings: Settings, parameters: Parameters, source: Path | None, sync: bool) -> None:
+    """Run in this process, without a server; errors: those of the job."""
+    order = ordered(FLOW, settings, parameters, source, sync)
+    events = Events(settings.logs, FLOW, order.run_id, error_console())
+    carried_out(order, events, direct(events), medallion, print_summary)
+
+
+def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | None, sync: bool, start: bool) -> None:
+    """Run as a flow of the server that answers, or of one started for it; without news, or a server, directly.
+
+    Errors: ServiceDown when a server that was asked for does not start, and those of the job.
+    """
+    starting = _begin_server(settings) if start and find_server(settings) is None else None
+    if news(ordered(FLOW, settings, parameters, source, sync)).is_published:
+        return run_directly(settings, parameters, source, sync)
+    if starting is not None:
+        starting.join()
+    api_url = local_server(settings) if start else find_server(settings)
+    if api_url is None:
+        error_console().print("No Prefect API answers: running without it.")
+        return run_directly(settings, parameters, source, sync)
+    os.environ.update(QUIET | {"PREFECT_API_URL": api_url})
+    os.environ.setdefault("PREFECT_HOME", str(settings.lakehouse_home.absolute() / "prefect"))
+    from flows.medallion_etl import medallion_etl  # Prefect reads its settings when it is imported
+
+    asked = parameters.model_dump(exclude={"max_quarantine_pct"})
+    medallion_etl(source_path=str(source) if source else None, sync_to_frontend=sync, **asked)
+    return None
+
+
+def _begin_server(settings: Settings) -> threading.Thread:
+    """Start the server while there is other work to do; whether it answers is asked later."""
+
+    def begin() -> None:
+        with suppress(LakehouseError):
+            local_server(settings)
+
+    thread = threading.Thread(target=begin, name="prefect-server", daemon=True)
+    thread.start()
+    return thread

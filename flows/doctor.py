@@ -1,0 +1,79 @@
+"""Whether a run would find what it needs."""
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.server import find_server
+from lakehouse import engine, landing, postgres, release
+from lakehouse.errors import LakehouseError
+from lakehouse.settings import Settings
+from lakehouse.storage import Storage
+
+LEAST_FREE = 2 << 30
+
+
+class Finding(NamedTuple):
+    """One thing looked at."""
+
+    what: str
+    is_well: bool
+    found: str
+
+
+def examined(settings: Settings) -> list[Finding]:
+    """Look at everything a run needs; starts the engine for a moment, changes nothing."""
+    looks: dict[str, Callable[[], str]] = {
+        "python": lambda: platform.python_version(),
+        "home": lambda: _writable(settings.lakehouse_home),
+        "tables": lambda: _tables(settings),
+        "landing": lambda: _landing(settings),
+        "postgres": lambda: postgres.status(settings),
+        "engine": lambda: _engine(settings),
+    }
+    found = [_look(what, look) for what, look in looks.items()]
+    api = find_server(settings)
+    return [*found, Finding("prefect", True, f"answers at {api}" if api else "no API answers: runs go without it")]
+
+
+def _look(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except (LakehouseError, OSError) as error:
+        return Finding(what, False, str(error))
+
+
+def _writable(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE:
+        raise OSError(f"{folder} has {free >> 20} MiB free: a run wants {LEAST_FREE >> 20}")
+    return f"{folder}, {free >> 30} GiB free"
+
+
+def _tables(settings: Settings) -> str:
+    published = release.history(Storage(settings.root))
+    return f"{settings.root}, {f'release {published[-1].release_id}' if published else 'no release yet'}"
+
+
+def _landing(settings: Settings) -> str:
+    if not settings.data_path:
+        return "DATA_PATH is not set: runs need --source"
+    files = landing.transaction_files(Path(settings.data_path))
+    refused = [f"{one.path}: {one.problem}" for one in files if one.problem]
+    if refused:
+        raise OSError("; ".join(refused))
+    return f"{settings.data_path}, {len(files)} transactions files"
+
+
+def _engine(settings: Settings) -> str:
+    started = engine.start(settings)
+    try:
+        rows = started.session.range(3).count()
+    finally:
+        started.stop()
+    return f"{started.name} counts to {rows}"

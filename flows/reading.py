@@ -1,0 +1,118 @@
+"""The commands that read: nothing here starts an engine or changes a table."""
+
+from typing import Annotated
+
+import duckdb
+import pyarrow.compute as pc
+import typer
+
+from flows.shown import show, show_one
+from lakehouse import catalog, release
+from lakehouse.errors import BadQuery, DigestsDiffer
+from lakehouse.ops import runs
+from lakehouse.refresh import digest_of
+from lakehouse.release import Release, Snapshot
+from lakehouse.settings import load_settings
+from lakehouse.storage import Storage
+from lakehouse.table import Layer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, alone on standard output.")]
+AtRelease = Annotated[int | None, typer.Option("--release", "-r", help="A release's number; the newest otherwise.")]
+
+
+def status(as_json: AsJson = False) -> None:
+    """Say what readers see now, and how the last run ended."""
+    storage = _storage()
+    newest = release.latest(storage)
+    version = storage.version(runs.TABLE)
+    rows = storage.rows(runs.TABLE, version).sort_by("ended_at").to_pylist() if version is not None else []
+    last = rows[-1] if rows else {"state": "unknown", "ended_at": None, "message": ""}
+    facts = {
+        "release": newest.release_id,
+        "created_at": newest.created_at,
+        "published_at": newest.published_at,
+        "verified": newest.verified,
+        "groups": newest.groups,
+        "last_run": last["state"],
+        "last_run_ended_at": last["ended_at"],
+        "last_run_message": last["message"],
+    }
+    show_one(facts, as_json)
+
+
+def releases(as_json: AsJson = False) -> None:
+    """List every release, oldest first."""
+    names = ("release_id", "parent", "created_at", "published_at", "run_id", "engine", "verified", "groups")
+    show([{n: getattr(r, n) for n in names} for r in release.history(_storage())], as_json, "There is no release yet.")
+
+
+def ledger(number: AtRelease = None, as_json: AsJson = False) -> None:
+    """Show, per source, hop and control, what was expected and what was found."""
+    rows = snapshot(number).rows("ops.ledger").drop_columns(["run_id"])
+    show(rows.sort_by([("path", "ascending"), ("hop", "ascending"), ("control", "ascending")]).to_pylist(), as_json)
+
+
+def quarantine(
+    number: AtRelease = None,
+    rule: Annotated[str | None, typer.Option(help="Only lines that broke this rule.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the refused lines, with the file, the rule and what was found."""
+    opened = snapshot(number)
+    paths = dict(zip(*(opened.rows("ops.sources")[c].to_pylist() for c in ("source_id", "path")), strict=True))
+    rows = opened.rows("ops.quarantine", filters=None if rule is None else pc.field("rule") == rule).to_pylist()
+    listed = [{"path": paths.get(r.pop("source_id"), ""), **r} for r in rows]
+    show(sorted(listed, key=lambda r: (r["path"], r["line_number"])), as_json, "No line is in quarantine.")
+
+
+def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
+    """List the tables of a release: version, rows, what a row is."""
+    opened = snapshot(number)
+    named = [(t, opened.release.tables[t.qualified_name]) for t in catalog.released() if t.qualified_name in opened.release.tables]
+    rows = [
+        {"table": t.qualified_name, "version": v, "rows": opened.storage.count(t, v), "holds": t.doc} for t, v in named
+    ]
+    show(rows, as_json)
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help='SQL over the tables, such as "select * from gold.sales_totals".')],
+    number: AtRelease = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a release in SQL (DuckDB); no engine is started."""
+    opened = snapshot(number)
+    with duckdb.connect() as database:
+        for layer in Layer:
+            database.execute(f"create schema if not exists {layer.value}")
+        for name in opened.release.tables:
+            hidden = name.replace(".", "__")
+            database.register(hidden, opened.dataset(name))
+            database.execute(f"create view {name} as select * from {hidden}")
+        database.execute("set enable_external_access = false; set lock_configuration = true")
+        try:
+            found = database.execute(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise BadQuery(str(error)) from None
+    show(found.to_pylist(), as_json, "No row.")
+
+
+def digest(number: AtRelease = None, as_json: AsJson = False) -> None:
+    """Digest the gold tables of a release anew, and hold them to what it was published with."""
+    opened = snapshot(number)
+    gold = [t for t in catalog.tables(Layer.GOLD) if t.qualified_name in opened.release.digests]
+    found = {t.qualified_name: digest_of(opened.storage, t, opened.release.tables[t.qualified_name]) for t in gold}
+    show([{"table": name, "digest": value} for name, value in sorted(found.items())], as_json)
+    if different := sorted(n for n, value in found.items() if value != opened.release.digests[n]):
+        raise DigestsDiffer(opened.release.release_id, different)
+
+
+def _storage() -> Storage:
+    return Storage(load_settings().root)
+
+
+def snapshot(number: int | None) -> Snapshot:
+    """Open a release, the newest without a number; errors: NothingPublished, NotFound."""
+    storage = _storage()
+    chosen: Release = release.latest(storage) if number is None else release.at(storage, number)
+    return Snapshot(storage, chosen)

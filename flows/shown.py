@@ -1,0 +1,66 @@
+"""What the command line shows: a table for people, JSON for programs, alone on standard output."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+
+def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "There is nothing.") -> None:
+    """Print rows of equal keys; `nothing` is said where there are none."""
+    if as_json:
+        print(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], ensure_ascii=False, indent=1))
+        return
+    if not rows:
+        Console(stderr=True).print(nothing)
+        return
+    grid = Grid(*rows[0], box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        grid.add_row(*(escape(_text(v)) for v in row.values()))
+    Console().print(grid)
+
+
+def show_one(facts: Mapping[str, object], as_json: bool) -> None:
+    """Print one object."""
+    if as_json:
+        print(json.dumps({k: _plain(v) for k, v in facts.items()}, ensure_ascii=False, indent=1))
+        return
+    grid = Grid.grid(padding=(0, 2))
+    for name, value in facts.items():
+        grid.add_row(name, escape(_text(value)))
+    Console().print(grid)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case Mapping():
+            return {str(k): _plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_plain(v) for v in value]
+        case str() | int() | float() | bool() | None:
+            return value
+        case _:
+            return str(value)
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}" if abs(value) >= 10_000 else str(value)
+        case Mapping():
+            return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        case list() | tuple():
+            return " ".join(map(_text, value))
+        case _:
+            return str(value)
