@@ -1,0 +1,92 @@
+"""The independent reader: lines, units and the hash of a source."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse.kernels.lines import numbered_lines
+from quality.recount import MARK, line_units, recount
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "units"),
+    [
+        (b"", 0, 0),
+        (b"2013-01-01|102|530|20 3 1\n", 1, 3),
+        (b"2013-01-01|102|530|20 3 1\n2013-01-01|102|587|11", 2, 4),
+        (b"2013-01-01|102|530|20 3 1\r\n2013-01-01|102|587|11\r\n", 2, 4),
+        (MARK + b"2013-01-01|102|530|20 3 1\n", 1, 3),
+        (MARK, 0, 0),
+        (MARK + b"\n", 1, 0),
+        (b"\n\n", 2, 0),
+        (b"a|b|c|5  5 5\n", 1, 3),
+        (b"a|b|c| 5 \n", 1, 1),
+        (b"a|b|c|\n", 1, 0),
+        (b"a|b|c|   \n", 1, 0),
+        (b"a|b|5 5\n", 1, 0),
+        (b"a|b|c|5 5|d\n", 1, 0),
+        (b"a|b|c|1\t2 x\xff\n", 1, 2),
+        (b"1|2\n3|4\n", 2, 0),
+    ],
+)
+def test_lines_and_units_are_counted(tmp_path: Path, content: bytes, lines: int, units: int) -> None:
+    source = tmp_path / "source.csv"
+    source.write_bytes(content)
+    assert recount(str(source)) == (lines, units, len(content), hashlib.sha256(content).hexdigest())
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from([b"|", b" ", b"5", b"x", b"\t", b"\r", b"\n", b"\xff", b"\xc3\xa9", MARK])).map(b"".join)
+)
+def test_the_kernels_read_as_many_lines_and_their_text_as_many_units(content: bytes) -> None:
+    texts = [t for batch in numbered_lines(BytesIO(content), 1) for t in batch["line"].to_pylist()]
+    counted = _recounted(content)
+    assert counted == (len(texts), sum(map(line_units, texts)))
+
+
+@pytest.mark.parametrize(
+    ("line", "units"),
+    [
+        ("2013-01-01|102|530|20 3 1", 3),
+        ("2013-01-01|102|530|20 3 x\uefff1", 3),
+        ("\uefff|102|530|20", 1),
+        ("2013-01-01|102|530|", 0),
+        ("2013-01-01;102;530;20", 0),
+        ("", 0),
+    ],
+)
+def test_a_quarantined_line_has_the_units_of_its_text(line: str, units: int) -> None:
+    assert line_units(line) == units
+
+
+def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
+    source = tmp_path / "source.csv"
+    source.write_bytes(b"2013-01-01|102|530|20 3 1\n" * 400_000)
+    tracemalloc.start()
+    try:
+        assert recount(str(source)).units == 1_200_000
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_reader_stands_on_the_standard_library_alone() -> None:
+    asked = "import sys, quality.recount; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
+    assert not {"lakehouse", "numpy", "pyarrow"} & set(loaded)
+
+
+def _recounted(content: bytes) -> tuple[int, int]:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        return recount(file.name)[:2]
