@@ -1,6 +1,7 @@
 """CSV files to PostgreSQL tables, in one transaction: a reader sees the old rows or the new ones."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def load(settings: Settings, source: Path, truncate: bool = True, transactions: 
 
 
 def _files(source: Path, transactions: bool) -> dict[str, list[Path]]:
-    if not source.is_dir():
+    if not os.path.isdir(source):  # says no where Path.is_dir raises: in a folder that may not be read
         raise BadInput(str(source), "there is no such folder", "Give the folder that holds products/Categories.csv.")
     products = source / "products"
     files = {"categories": [products / "Categories.csv"], "product_categories": [products / "ProductCategory.csv"]}

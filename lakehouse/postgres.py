@@ -110,7 +110,7 @@ def _reason(error: psycopg.Error) -> str:
         return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     causes = [line.rpartition("failed: ")[2] for line in lines if "failed: " in line]
-    return (causes or lines or [type(error).__name__])[-1].rstrip(".")
+    return (causes or lines or [type(error).__name__])[-1].removeprefix("FATAL:").strip(" .")
 
 
 @contextmanager

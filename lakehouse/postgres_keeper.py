@@ -335,8 +335,8 @@ def _start(folder: Path, programs: Path, owner: Owner | None, lock: int) -> int:
 
 
 def _admit(data: Path, owner: Owner | None) -> None:
-    """Let in over the socket who started the server and who it runs as, known by the kernel, without a password."""
-    users = {os.geteuid(), owner.uid if owner else os.geteuid()}
+    """Let in over the socket who started the server, who it runs as and root: the kernel knows them, no password."""
+    users = {0, os.geteuid(), owner.uid if owner else os.geteuid()}
     names = sorted(pwd.getpwuid(uid).pw_name for uid in users)
     (data / "pg_hba.conf").write_text("local all all peer map=home\n")
     (data / "pg_ident.conf").write_text("".join(f'home "{name}" {ROLE}\n' for name in names))
