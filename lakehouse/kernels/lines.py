@@ -1,5 +1,6 @@
 """Bytes of a file to numbered lines."""
 
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 BLOCK = 8 << 20
 MARK = b"\xef\xbb\xbf"
 OCTET = 0xEF00  # a byte that is not UTF-8 becomes the private-use character U+EF00 + byte
+_OCTETS = re.compile("[\uef80-\uefff]")
 LF, CR = 10, 13
 
 
@@ -30,9 +32,16 @@ def numbered_lines(file: BinaryIO, source_id: int, block: int = BLOCK) -> Iterat
 
 
 def text_of(octets: bytes) -> str:
-    """Decode UTF-8 losslessly: bytes that are not become private-use characters."""
-    decoded = octets.decode("utf-8", "surrogateescape")
+    """Decode UTF-8 losslessly: bytes that are not become private-use characters.
+
+    Those characters themselves, should they be delivered, are taken byte by byte: each text has one reading.
+    """
+    decoded = _OCTETS.sub(_spelled, octets.decode("utf-8", "surrogateescape"))
     return "".join(chr(ord(c) - 0xDC00 + OCTET) if 0xDC80 <= ord(c) <= 0xDCFF else c for c in decoded)
+
+
+def _spelled(character: re.Match[str]) -> str:
+    return "".join(chr(OCTET + octet) for octet in character.group().encode())
 
 
 def _batch(data: bytes, source_id: int, before: int) -> pa.RecordBatch:
@@ -44,18 +53,20 @@ def _batch(data: bytes, source_id: int, before: int) -> pa.RecordBatch:
     kept = np.delete(octets, np.concatenate([feeds, returns]))
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     lines = pa.StringArray.from_buffers(len(feeds), pa.py_buffer(offsets), pa.py_buffer(kept))
-    if not _is_utf8(kept):
+    if not _is_plain(kept):
         lines = pa.array([text_of(bytes(v)) for v in lines.cast(pa.binary(), safe=False).to_pylist()], pa.string())
     numbers = np.arange(before + 1, before + 1 + len(feeds), dtype=np.int32)
     ids = np.full(len(feeds), source_id, np.int64)
     return pa.record_batch([pa.array(ids), pa.array(numbers), lines], ["source_id", "line_number", "line"])
 
 
-def _is_utf8(octets: np.ndarray) -> bool:
+def _is_plain(octets: np.ndarray) -> bool:
+    """Say whether text of these bytes is the bytes themselves: UTF-8 without the characters that stand for bytes."""
     if not (octets & 0x80).any():
         return True
+    data = octets.tobytes()
     try:
-        octets.tobytes().decode("utf-8")
+        data.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return True
+    return b"\xee\xbe" not in data and b"\xee\xbf" not in data
