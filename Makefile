@@ -1,0 +1,86 @@
+# `make` lists what can be asked. Every target first sees that .venv holds what requirements.lock says.
+# Needed beforehand: Python 3.11 to 3.13, make and git; Java 17 as well for ENGINE=spark.
+
+# The Pythons to try, in this order; the first one of the right version builds .venv.
+PYTHON ?= python3.11 python3.12 python3.13 python3
+# More for the tool behind a target: make test ARGS="tests/kernels -k digest", make run ARGS="--n-clusters 5".
+ARGS ?=
+# All embedded state is under it; elsewhere: LAKEHOUSE_HOME=/some/where make run.
+HOME_FOLDER = $${LAKEHOUSE_HOME:-.lakehouse}
+READY = .venv/.ready
+
+# Byte code makes every start two to three times faster; some environments forbid it.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench docs stop clean lock
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-8s %s\n' "$$name" "$$does"; done
+
+setup: $(READY) ## build .venv from requirements.lock; every other target does it first
+	@:
+
+run: setup ## make sample data, run the whole job on it and print where to look
+	@.venv/bin/lakehouse sample --into "$(HOME_FOLDER)/sample"
+	@.venv/bin/lakehouse run --source "$(HOME_FOLDER)/sample" --with-server $(ARGS)
+
+test: setup ## run the tests; what is skipped says why
+	@.venv/bin/pytest $(ARGS)
+
+check: setup ## see that format, lint, types, imports and contracts hold, documents included
+	@$(call quietly,format,.venv/bin/ruff format --check --quiet .)
+	@$(call quietly,lint,.venv/bin/ruff check --quiet .)
+	@$(call quietly,types,.venv/bin/mypy)
+	@$(call quietly,imports,.venv/bin/lint-imports)
+	@$(call quietly,contracts,.venv/bin/pytest --quiet tests/contracts)
+
+format: setup ## format the code, and correct what the linter can correct itself
+	@.venv/bin/ruff check --quiet --fix-only .
+	@.venv/bin/ruff format .
+
+bench: setup ## compare a run with the same work written by hand in DuckDB
+	@.venv/bin/python tests/bench/bench.py $(ARGS)
+
+docs: setup ## write the generated documents again: lakehouse/CATALOG.md and .env.example
+	@$(call generate,lakehouse.catalogue_page,lakehouse/CATALOG.md)
+	@$(call generate,lakehouse.env_example,.env.example)
+
+stop: setup ## stop the local Prefect server and the embedded PostgreSQL
+	@.venv/bin/lakehouse stop
+
+clean: setup ## stop what runs here and remove .lakehouse: data, releases, logs
+	@env -u LAKEHOUSE_HOME .venv/bin/lakehouse stop
+	@rm -rf .lakehouse
+
+lock: setup ## write requirements.lock again after a change of pyproject.toml; keeps the versions that still fit
+	@.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	@$(MAKE) --no-print-directory setup
+
+# One line when a command succeeds, all it said when it fails.
+quietly = if said=$$($(2) 2>&1); then echo "$(1): OK"; else printf '%s\n' "$$said"; echo "$(1): FAILED"; exit 1; fi
+# A document is replaced only by a whole one.
+generate = .venv/bin/python -m $(1) > $(2).new && mv $(2).new $(2) && echo "$(2) is up to date"
+
+# pip only fetches uv, by its hash; uv does the rest in seconds. uv does not read pip's configuration: where it
+# cannot download, pip does. The build backend comes from the lock too, so nothing is fetched that has no hash.
+$(READY): pyproject.toml requirements.lock
+	@set -e; python=; for candidate in $(PYTHON); do \
+		if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+			python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "None of $(PYTHON) is Python 3.11 to 3.13: install one, or name it, as in make PYTHON=/usr/bin/python3.12." >&2; \
+		exit 1; fi; \
+	if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
+		echo "Making .venv with $$($$python --version)."; \
+		$$python -m venv --clear .venv || { \
+			echo "$$python cannot make a virtual environment: on Debian, install python3-venv." >&2; exit 1; }; fi
+	@echo "Installing the packages of requirements.lock into .venv: a minute or two the first time."
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
+	@.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r .venv/uv.lock
+	@.venv/bin/uv pip sync --quiet --python .venv/bin/python --compile-bytecode --require-hashes requirements.lock \
+		|| .venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.lock
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --offline --editable .
+	@touch $(READY)
+	@echo "Ready."
