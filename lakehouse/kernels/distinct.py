@@ -23,5 +23,5 @@ def distinct_pairs(keys: Ints, values: Ints) -> tuple[Ints, Ints]:
 
 def lists_of(keys: Ints, pair_keys: Ints, pair_values: Ints) -> pa.ListArray:
     """Give, for each of the ascending `keys`, the list of its pairs' values; pairs are ordered by key."""
-    offsets = np.searchsorted(pair_keys, np.append(keys, np.iinfo(np.int64).max)).astype(np.int32)
+    offsets = np.append(np.searchsorted(pair_keys, keys), len(pair_keys)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(pair_values.astype(np.int32)))
