@@ -93,3 +93,29 @@ class InputFailed(LakehouseError):
     def __init__(self, table: str, inputs: list[str]) -> None:
         self.table, self.inputs = table, inputs
         super().__init__(f"{table} was not built, because {', '.join(inputs)} failed.")
+
+
+class BadQuery(LakehouseError):
+    """SQL that does not work. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, reason: str) -> None:
+        self.reason = " ".join(reason.split())
+        super().__init__(f"The query failed: {self.reason} `lakehouse tables` lists the tables.")
+
+
+class DigestsDiffer(LakehouseError):
+    """Tables that are not what was published. Exit code 1."""
+
+    def __init__(self, release_id: int, tables: list[str]) -> None:
+        self.release_id, self.tables = release_id, tables
+        super().__init__(f"Release {release_id} was published with other digests of: {', '.join(tables)}.")
+
+
+class RowsLost(LakehouseError):
+    """The engine said it gave other rows than arrived. Exit code 1."""
+
+    def __init__(self, given: int, received: int) -> None:
+        self.given, self.received = given, received
+        super().__init__(f"The engine gave {given} rows and {received} arrived. Run again, and report it if it stays.")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -63,7 +62,7 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
     assert entry.build is not None
     frame = conformed(entry.build(**frames, **extra), table)
     touched = condition(table, shop.scope)
-    rows = pa.RecordBatchReader.from_stream(frame)
+    rows = shop.engine.rows(frame, table.arrow_schema)
     version = shop.storage.write(table, rows, shop.run_id, touched)
     return finished(shop, table, version, started)
 
