@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from lakehouse.kernels.distinct import Ints, pairs_of
+from lakehouse.kernels.distinct import Ints, coded, counted, pairs_of
 
 
 def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) -> pa.Table:
@@ -13,19 +13,19 @@ def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) ->
     category 0. Gives month, store_id, category_id, basket_units, receipts.
     """
     rows, products = pairs_of(np.arange(receipts.num_rows), receipts["products"].combine_chunks())
-    categories = primary_categories(products, product_id, category_id)
-    known, category = np.unique(categories, return_inverse=True)
-    baskets, units = np.unique(rows * len(known) + category, return_counts=True)
-    stores, store = np.unique(np.asarray(receipts["store_id"].to_numpy(), np.int64), return_inverse=True)
+    bought, product = coded(products)
+    known, category = np.unique(primary_categories(bought, product_id, category_id), return_inverse=True)
+    stores, store = coded(np.asarray(receipts["store_id"].to_numpy(), np.int64))
+    width = max(len(known), 1)
+    baskets, units = counted(rows * width + category[product])
     widest = int(units.max(initial=0)) + 1
-    place = store[baskets // len(known)] * len(known) + baskets % len(known) if len(known) else baskets
-    cells, counts = np.unique(place * widest + units, return_counts=True)
+    cells, counts = counted((store[baskets // width] * width + baskets % width) * widest + units)
     place = cells // widest
     return pa.table(
         {
             "month": pa.array([receipts["month"][0].as_py() if receipts.num_rows else ""] * len(cells), pa.string()),
-            "store_id": stores[place // max(len(known), 1)],
-            "category_id": known[place % max(len(known), 1)],
+            "store_id": stores[place // width],
+            "category_id": known[place % width],
             "basket_units": cells % widest,
             "receipts": counts,
         }

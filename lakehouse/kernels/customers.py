@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.kernels.distinct import Ints, distinct_pairs, lists_of, pairs_of
+from lakehouse.kernels.distinct import Ints, coded, distinct_pairs, lists_of, pairs_of
 
 
 def customer_months(receipts: pa.Table) -> pa.Table:
@@ -66,10 +66,12 @@ def customer_features(months: pa.Table, product_id: Ints, category_id: Ints) -> 
 
 def _joined(keys: Ints, products: Ints, product_id: Ints, category_id: Ints) -> tuple[Ints, Ints]:
     """Replace each product by its categories, none or many."""
-    start = np.searchsorted(product_id, products, "left")
-    many = np.searchsorted(product_id, products, "right") - start
+    known, place = coded(products)
+    first = np.searchsorted(product_id, known, "left")
+    each = np.searchsorted(product_id, known, "right") - first
+    many = each[place]
     within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-    return np.repeat(keys, many), category_id[np.repeat(start, many) + within]
+    return np.repeat(keys, many), category_id[np.repeat(first[place], many) + within]
 
 
 def _counts(customers: Ints, ordered: Ints) -> pa.Array:

@@ -35,11 +35,12 @@ def digest(batches: Iterable[pa.RecordBatch], digits: dict[str, int]) -> str:
 def _bits(values: pa.Array, digits: int) -> Lane:
     """Give 64 bits per value."""
     kind = values.type
-    if pa.types.is_list(kind):
+    if pa.types.is_dictionary(kind):
+        return _bits(values.dictionary_decode(), digits)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         bits = _of_lists(values, digits)
     elif pa.types.is_floating(kind):
-        scaled = np.floor(values.fill_null(0).to_numpy(zero_copy_only=False) * 10.0**digits + 0.5)
-        bits = scaled.astype(np.int64).view(np.uint64)
+        bits = _of_floats(values, digits)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         coded = values.fill_null("").dictionary_encode()
         words = np.array([_text(word) for word in coded.dictionary.to_pylist()], np.uint64)
@@ -54,7 +55,20 @@ def _bits(values: pa.Array, digits: int) -> Lane:
 
 
 def _whole(values: pa.Array) -> Lane:
-    return values.fill_null(False if pa.types.is_boolean(values.type) else 0).cast(pa.int64()).to_numpy().view(np.uint64)
+    nothing = False if pa.types.is_boolean(values.type) else 0
+    return values.fill_null(nothing).cast(pa.int64()).to_numpy().view(np.uint64)
+
+
+def _of_floats(values: pa.Array, digits: int) -> Lane:
+    """Count the multiples; what 64 bits cannot count (too large, infinite, not a number) is its own bits."""
+    floats = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    with np.errstate(over="ignore"):
+        scaled = np.floor(floats * 10.0**digits + 0.5)
+    counted = np.abs(scaled) < 2.0**63
+    bits = np.where(counted, scaled, 0).astype(np.int64).view(np.uint64)
+    return (
+        bits if counted.all() else np.where(counted, bits, np.where(np.isnan(floats), np.nan, floats).view(np.uint64))
+    )
 
 
 def _of_lists(values: pa.ListArray, digits: int) -> Lane:

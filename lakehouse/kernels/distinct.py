@@ -15,10 +15,26 @@ def pairs_of(keys: Ints, lists: pa.ListArray) -> tuple[Ints, Ints]:
 
 def distinct_pairs(keys: Ints, values: Ints) -> tuple[Ints, Ints]:
     """Give the distinct (key, value), ordered by key, then value. `values` are in 0 .. 2^31 - 1."""
-    known, index = np.unique(keys, return_inverse=True)
-    codes = np.sort((index.astype(np.int64) << 31) | values)  # np.unique would hash them: thirty times slower
+    if len(keys) and (keys.min() < 0 or keys.max() >> 32):
+        known, index = np.unique(keys, return_inverse=True)
+        places, found = distinct_pairs(index.astype(np.int64), values)
+        return known[places], found
+    codes = np.sort((keys << 31) | values)  # np.unique would hash them: thirty times slower
     codes = codes[np.diff(codes, prepend=-1) != 0]
-    return known[codes >> 31], codes & (2**31 - 1)
+    return codes >> 31, codes & (2**31 - 1)
+
+
+def counted(codes: Ints) -> tuple[Ints, Ints]:
+    """Give the distinct codes, ascending, and how often each occurs."""
+    ordered = np.sort(codes)
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+    return ordered[starts], np.diff(starts, append=len(ordered))
+
+
+def coded(values: Ints) -> tuple[Ints, Ints]:
+    """Give the distinct values in the order of their first occurrence, and each value's place among them."""
+    encoded = pa.array(values).dictionary_encode()
+    return encoded.dictionary.to_numpy(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def lists_of(keys: Ints, pair_keys: Ints, pair_values: Ints) -> pa.ListArray:
