@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     logs_path: Path | None = Field(None, description="Where run events are written; unset: logs/ under the home.")
     engine: Literal["sail", "spark"] = Field("sail", description="sail (in the process) or spark (local, Java 17+).")
     engine_partitions: int = Field(2, ge=1, le=1024, description="Partitions of a shuffle in the engine.")
-    transactions_source: Literal["files", "postgres"] = Field("files", description="Where transactions come from.")
+    transactions_source: Literal["files", "postgres"] = Field("files", description="Transactions: files or postgres.")
     postgres_host: str = Field("", description="PostgreSQL server; unset: an embedded one is started.")
     postgres_port: int = Field(5432, ge=1, le=65535, description="Its port.")
     postgres_db: str = Field("lakehouse", description="Its database.")

