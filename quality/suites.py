@@ -163,7 +163,8 @@ def _raised(result: ExpectationValidationResult) -> str:
     """Give the message of what an expectation raised, empty when it did not raise."""
     info = result.exception_info or {}
     raised = [i for i in ([info] if "raised_exception" in info else info.values()) if i["raised_exception"]]
-    return f"could not be evaluated: {raised[0]['exception_message']}"[:500] if raised else ""
+    said = [line for one in raised for line in str(one["exception_message"]).splitlines()]
+    return f"could not be evaluated: {' '.join(said[:1])}"[:500] if raised else ""
 
 
 def _observed(result: ExpectationValidationResult) -> str:

@@ -44,7 +44,7 @@ class Worker:
     """The parent's side of the process; it runs from the construction to `close`."""
 
     def __init__(self) -> None:
-        self._log = tempfile.TemporaryFile()  # closed by `close`
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # `close` closes it
         command = [sys.executable, "-m", "quality.worker"]
         self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=self._log, start_new_session=True)
         assert self._process.stdin and self._process.stdout, "both are pipes"
@@ -197,7 +197,7 @@ def main() -> None:
         request = requests.get()
         try:
             answer = {"id": request["id"], "value": child.answer(request)}
-        except Exception as error:  # whatever it is, it is this request's answer
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's answer
             message = " ".join(str(error).split())[:1_000]
             answer = {"id": request["id"], "error": message or type(error).__name__}
         print(json.dumps(answer), file=answers, flush=True)

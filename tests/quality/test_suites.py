@@ -1,5 +1,6 @@
 """Suites derived from declarations: what passes, what fails, and how severely. On the embedded engine."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -31,8 +32,10 @@ from lakehouse.table import (
     Severity,
     Table,
 )
-from quality.documents import write_documents
-from quality.suites import NOTHING, examined, judged, suite_of, verdicts
+
+with warnings.catch_warnings(action="ignore"):  # Great Expectations imports what Python deprecates
+    from quality.documents import write_documents
+    from quality.suites import NOTHING, examined, judged, suite_of, verdicts
 
 Rows = list[dict[str, Any]]
 Framed = Callable[[Rows, Table], DataFrame]
