@@ -46,10 +46,12 @@ def box_plots(histogram: pa.Table) -> pa.Table:
     Quartiles interpolate linearly between the sorted receipts. Gives category_id, store_id, units, receipts,
     minimum, lower_quartile, median, upper_quartile, maximum, average.
     """
-    ordered = histogram.sort_by([("category_id", "ascending"), ("store_id", "ascending"), ("basket_units", "ascending")])
-    category, store, value, count = (np.asarray(ordered[c].to_numpy(), np.int64) for c in ordered.column_names)
+    keys = ("category_id", "store_id", "basket_units")
+    ordered = histogram.sort_by([(key, "ascending") for key in keys])
+    category, store, value, count = (np.asarray(ordered[c].to_numpy(), np.int64) for c in (*keys, "receipts"))
     starts = np.flatnonzero(np.append(True, (np.diff(category) != 0) | (np.diff(store) != 0))[: len(category)])
-    boxes = [_box(value[a:b], count[a:b]) for a, b in zip(starts, np.append(starts[1:], len(value)), strict=True)]
+    ends = np.append(starts, len(value))[1:]
+    boxes = [_box(value[a:b], count[a:b]) for a, b in zip(starts, ends, strict=True)]
     figures = {name: [box[name] for box in boxes] for name in _FIGURES}
     return pa.table({"category_id": category[starts], "store_id": store[starts]} | figures)
 
@@ -63,7 +65,8 @@ def _box(value: Ints, count: Ints) -> dict[str, float]:
 
     def quantile(share: float) -> float:
         at = share * (receipts - 1)
-        low, high = (int(value[np.searchsorted(reached, k, "right")]) for k in (int(at), min(int(at) + 1, receipts - 1)))
+        places = (int(at), min(int(at) + 1, receipts - 1))
+        low, high = (int(value[np.searchsorted(reached, place, "right")]) for place in places)
         return low + (high - low) * (at - int(at))
 
     quartiles = (quantile(0.25), quantile(0.5), quantile(0.75))

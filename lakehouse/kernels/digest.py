@@ -56,7 +56,7 @@ def _bits(values: pa.Array, digits: int) -> Lane:
 
 def _whole(values: pa.Array) -> Lane:
     nothing = False if pa.types.is_boolean(values.type) else 0
-    return values.fill_null(nothing).cast(pa.int64()).to_numpy().view(np.uint64)
+    return np.asarray(values.fill_null(nothing).cast(pa.int64())).view(np.uint64)
 
 
 def _of_floats(values: pa.Array, digits: int) -> Lane:
@@ -77,7 +77,7 @@ def _of_lists(values: pa.ListArray, digits: int) -> Lane:
     places = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
     hashed = _mixed(_bits(values.flatten(), digits) ^ _mixed(places.astype(np.uint64)))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed, dtype=np.uint64)])
-    return sums[ends] - sums[ends - lengths] + _mixed(lengths.astype(np.uint64))
+    return np.asarray(sums[ends] - sums[ends - lengths] + _mixed(lengths.astype(np.uint64)), np.uint64)
 
 
 def _mixed(bits: Lane) -> Lane:
