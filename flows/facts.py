@@ -38,6 +38,7 @@ def published_facts(order: Order, published: Release, verdict: Verdict, reasons:
         groups=published.groups,
         verified=published.verified,
         reasons=reasons,
+        rejected=_rejected(snapshot),
         exports=str(order.settings.exports),
     )
 
@@ -92,6 +93,11 @@ def _rules(snapshot: Snapshot) -> list[RuleCount]:
         first.setdefault(row["rule"], row["line"])
         lines[row["rule"]] = lines.get(row["rule"], 0) + 1
     return [RuleCount(rule, lines[rule], first[rule]) for rule in sorted(lines, key=lambda rule: (-lines[rule], rule))]
+
+
+def _rejected(snapshot: Snapshot) -> list[str]:
+    rows = snapshot.rows("ops.sources", ["path", "detail"], pc.field("status") == "rejected").sort_by("path")
+    return [f"{row['path']}: {row['detail']}" for row in rows.to_pylist()]
 
 
 def _version(snapshot: Snapshot, name: str) -> TableVersion:

@@ -20,7 +20,7 @@ Cell = str | int | float | None
 
 _SENTENCES: dict[Verdict, str] = {
     "published": "Published",
-    "nothing_new": "Nothing new: the last release already holds this work",
+    "nothing_new": "Nothing new since release {}",
     "blocked": "Blocked by a gate: nothing was published",
     "partial": "Published in part: the groups that failed kept their last version",
     "failed": "Failed: nothing was published",
@@ -85,6 +85,7 @@ class RunFacts:
     groups: Mapping[str, int]
     verified: bool
     reasons: Sequence[str] = ()
+    rejected: Sequence[str] = ()
     exports: str | None = None
     page: str | None = None
 
@@ -96,6 +97,7 @@ def markdown(facts: RunFacts) -> str:
         _bullets(facts.reasons),
         _section("Totals", _rows_of(("what", "value"), _totals(facts))),
         _section("Ledger", ledger_verdict(facts), _ledger(facts.ledger)),
+        _section("Rejected files", _bullets(facts.rejected)) if facts.rejected else "",
         _section("Quarantine", _quarantine(facts.quarantine_rules)),
         _section("Groups", _rows_of(("group", "as of release"), sorted(facts.groups.items()))),
         _section("Tables", _rows_of(("table", "version", "rows", "digest"), facts.tables)),
@@ -109,6 +111,7 @@ def console_summary(facts: RunFacts) -> Grid:
     refused = sum(rule.lines for rule in facts.quarantine_rules)
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
+        *(("Rejected", file) for file in facts.rejected),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
         ("Quarantine", f"{refused:,} lines"),
@@ -144,7 +147,7 @@ def _headline(facts: RunFacts) -> str:
     release = (
         f" as release {facts.release_id}" if facts.verdict in ("published", "partial") and facts.release_id else ""
     )
-    sentence, colon, rest = _SENTENCES[facts.verdict].partition(":")
+    sentence, colon, rest = _SENTENCES[facts.verdict].format(facts.release_id).partition(":")
     unverified = "" if facts.verified or not release else " (quality checks were off)"
     return f"{sentence}{release}{unverified}{colon}{rest}"
 

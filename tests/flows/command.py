@@ -1,0 +1,41 @@
+"""Run the command line as a user does: in a process of its own, in a home of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
+SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
+START = "\nfrom flows.cli import main\nmain()\n"
+
+
+def lakehouse(
+    home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `lakehouse ARGUMENTS`; `before` is Python that runs in its process first."""
+    clean = {name: os.environ[name] for name in KEPT if name in os.environ}
+    given = clean | {"LAKEHOUSE_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1"} | dict(env or {})
+    command = [sys.executable, "-c", SETUP + before + START, *map(str, arguments)]
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300)
+
+
+def answer(home: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Any:
+    """Run a command with --json and read what it answers."""
+    done = lakehouse(home, *arguments, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def run(home: Path, source: Path, *options: object, env: Mapping[str, str] | None = None) -> None:
+    """Run the main job without Prefect and without suites, and hold it to success."""
+    done = lakehouse(home, "run", "--source", source, "--no-prefect", "--no-checks", *options, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def digests(home: Path, *options: object) -> dict[str, str]:
+    """Digest the gold tables readers see."""
+    return {row["table"]: row["digest"] for row in answer(home, "digest", *options)}

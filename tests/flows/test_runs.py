@@ -1,0 +1,229 @@
+"""Whole runs, as a user starts them: twice, in another order, killed, rolled back, blocked."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from lakehouse.sample import SampleCounts, write_sample
+
+from tests.flows.command import answer, digests, lakehouse, run
+
+KILL = """
+import os, signal
+import lakehouse.{module} as module
+whole = module.{function}
+def killed(*given, **named):
+    {early}
+    found = whole(*given, **named)
+    {late}
+    return found
+module.{function} = killed
+"""
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+DIE_AT = "if given[1].table.qualified_name == '{table}': " + DIE
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleCounts]:
+    folder = tmp_path_factory.mktemp("sample")
+    return folder, write_sample(folder, receipts=4_000, days=70)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, sample: tuple[Path, SampleCounts]) -> Path:
+    """A home with the sample as release 1; nobody changes it."""
+    home = tmp_path_factory.mktemp("published")
+    run(home, sample[0])
+    return home
+
+
+def home_like(published: Path, into: Path) -> Path:
+    """Copy a lakehouse: its tables name no path."""
+    shutil.copytree(published / "tables", into / "tables")
+    return into
+
+
+def later_part(sample: Path, into: Path) -> Path:
+    """Deliver the sample again with one more file."""
+    shutil.copytree(sample, into)
+    (into / "transactions" / "105_Tran.csv").write_text("2024-02-03|105|7|1 2 3\n2024-02-03|105|8|2 2\n")
+    return into
+
+
+def test_every_line_is_accounted_for(published: Path, sample: tuple[Path, SampleCounts]) -> None:
+    counts = sample[1]
+    accounts = answer(published, "ledger")
+    transactions = [a for a in accounts if a["entity"] == "transactions"]
+    assert all(a["difference"] == 0 for a in accounts)
+    landed = [a for a in transactions if a["hop"] == "landing to bronze"]
+    assert sum(a["expected"] for a in landed) == counts.receipts + sum(counts.bad.values())
+    assert {a["control"] for a in transactions} == {"rows", "units"}
+    refused = answer(published, "quarantine")
+    assert {rule: sum(r["rule"] == rule for r in refused) for rule in counts.bad} == counts.bad
+    (totals,) = answer(published, "query", "select receipts, units, customers from gold.sales_totals")
+    assert totals == {"receipts": counts.receipts, "units": counts.units, "customers": counts.customers}
+
+
+def test_with_nothing_new_no_engine_is_started(published: Path, sample: tuple[Path, SampleCounts]) -> None:
+    forbidden = "import lakehouse.engine as engine\ndef start(_): raise SystemExit(77)\nengine.start = start\n"
+    done = lakehouse(published, "run", "--source", sample[0], "--no-prefect", "--no-checks", before=forbidden)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing new since release 1" in done.stdout
+    assert [r["release_id"] for r in answer(published, "releases")] == [1]
+
+
+@pytest.mark.parametrize("partitions", ["1", "4"])
+def test_gold_is_the_same_bytes_with_any_number_of_partitions(
+    partitions: str, published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    run(tmp_path, sample[0], env={"ENGINE_PARTITIONS": partitions})
+    assert digests(tmp_path) == digests(published)
+
+
+def test_gold_is_the_same_bytes_whatever_the_order_and_names_of_the_files(
+    published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    folder = tmp_path / "renamed"
+    shutil.copytree(sample[0], folder)
+    files = sorted((folder / "transactions").iterdir())
+    for number, file in enumerate(reversed(files)):
+        file.rename(file.with_name(f"{number}_delivered.csv"))
+    held_back = folder / "transactions" / "0_delivered.csv"
+    content = held_back.read_bytes()
+    held_back.unlink()
+    run(tmp_path / "home", folder)
+    held_back.write_bytes(content)
+    run(tmp_path / "home", folder)
+    assert digests(tmp_path / "home") == digests(published)
+    assert [r["release_id"] for r in answer(tmp_path / "home", "releases")] == [1, 2]
+
+
+def test_a_corrected_file_replaces_its_rows_everywhere_and_back(
+    published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    home, folder = home_like(published, tmp_path / "home"), tmp_path / "corrected"
+    shutil.copytree(sample[0], folder)
+    file = folder / "transactions" / "101_Tran.csv"
+    first = file.read_bytes()
+    file.write_bytes(b"".join(first.splitlines(keepends=True)[:300]))
+    run(home, folder)
+    assert all(a["difference"] == 0 for a in answer(home, "ledger"))
+    assert digests(home) != digests(published)
+    run(tmp_path / "fresh", folder)
+    assert digests(home) == digests(tmp_path / "fresh")
+    file.write_bytes(first)
+    run(home, folder)
+    assert digests(home) == digests(published)
+
+
+def test_a_rollback_brings_back_exports_and_digests_exactly(
+    published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    def exported() -> dict[str, bytes]:
+        folder = home / "exports"
+        files = (f for f in folder.rglob("*.json") if f.name != "manifest.json")
+        return {str(f.relative_to(folder)): f.read_bytes() for f in files}
+
+    home = tmp_path / "home"
+    run(home, sample[0])
+    before = digests(home), exported()
+    run(home, later_part(sample[0], tmp_path / "more"))
+    assert digests(home) != before[0]
+    assert exported() != before[1]
+    done = lakehouse(home, "rollback", 1)
+    assert done.returncode == 0, done.stderr
+    assert (digests(home), exported()) == before
+    run(home, tmp_path / "more")
+    assert digests(home) == digests(home, "--release", 2)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        KILL.format(module="refresh", function="refresh", early=DIE_AT.format(table="silver.customers"), late=""),
+        KILL.format(module="refresh", function="refresh", early="", late=DIE_AT.format(table="silver.receipts")),
+        KILL.format(module="refresh", function="refresh", early="", late=DIE_AT.format(table="gold.itemsets")),
+        KILL.format(module="release", function="commit", early=DIE, late=""),
+        KILL.format(module="release", function="commit", early="", late=DIE),
+    ],
+    ids=["before silver.customers", "after silver.receipts", "after gold.itemsets", "before the commit", "after it"],
+)
+@pytest.mark.parametrize("is_first", [True, False], ids=["first run", "second run"])
+def test_a_killed_run_leaves_readers_on_the_last_release(
+    point: str, is_first: bool, published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    home = tmp_path / "home" if is_first else home_like(published, tmp_path / "home")
+    more = later_part(sample[0], tmp_path / "more")
+    killed = lakehouse(home, "run", "--source", more, "--no-prefect", "--no-checks", before=point)
+    assert killed.returncode == -9
+    committed = point.rstrip().endswith("killed") and "found = whole" in point and "release" in point and DIE in point.split("found = whole")[1]
+    if not committed and not is_first:
+        assert digests(home) == digests(published)
+    if not committed and is_first:
+        assert lakehouse(home, "status").returncode == 1
+    run(home, more)
+    run(tmp_path / "undisturbed", more)
+    assert digests(home) == digests(tmp_path / "undisturbed")
+    manifest = json.loads((home / "exports" / "manifest.json").read_text())
+    assert manifest["release_id"] == answer(home, "status")["release"]
+
+
+def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
+    asked = ("run", "--source", sample[0], "--no-prefect", "--min-rows-threshold", 5_000)
+    done = lakehouse(tmp_path, *asked)
+    assert done.returncode == 3
+    assert "there are at least 5000 receipts: 4000 receipts" in done.stderr
+    assert lakehouse(tmp_path, "status").returncode == 1
+    assert not (tmp_path / "exports").exists()
+
+
+def test_too_many_bad_lines_block_the_release(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
+    folder = later_part(sample[0], tmp_path / "more")
+    (folder / "transactions" / "105_Tran.csv").write_text("2024-02-03|105|7|1 2 3\nnonsense\n")
+    done = lakehouse(tmp_path / "home", "run", "--source", folder, "--no-prefect", "--no-checks")
+    assert done.returncode == 3
+    assert "105_Tran.csv: at most 5 % of the lines are in quarantine: 50.00 %" in done.stderr
+
+
+def test_a_suite_that_fails_blocks_the_release(published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
+    before = """
+import lakehouse.gold.summary.product_sales as module
+whole = module.build
+def build(days, categories): return whole(days, categories).selectExpr('product_id', 'category_id', '0 as units', 'receipts')
+module.build = build
+"""
+    done = lakehouse(tmp_path, "run", "--source", sample[0], "--no-prefect", before=before)
+    assert done.returncode == 3
+    assert "gold.product_sales" in done.stderr
+    assert "units >= receipts" in done.stderr
+    assert lakehouse(tmp_path, "status").returncode == 1
+
+
+def test_a_group_that_fails_leaves_the_others_published(
+    published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    home = home_like(published, tmp_path / "home")
+    before = """
+import lakehouse.gold.clustering.segment_profiles as module
+def build(segments): raise RuntimeError('the lamp is out')
+module.build = build
+"""
+    more = later_part(sample[0], tmp_path / "more")
+    done = lakehouse(home, "run", "--source", more, "--no-prefect", "--no-checks", before=before)
+    assert done.returncode == 1
+    assert "clustering" in done.stderr
+    assert "the lamp is out" in done.stderr
+    newest = answer(home, "status")
+    assert newest["release"] == 2
+    assert newest["groups"] == {"analytics": 2, "clustering": 1, "recommendations": 2, "summary": 2}
+    now, then = digests(home), digests(published)
+    clustering = {"gold.customer_segments", "gold.segment_profiles"}
+    assert {name for name in now if now[name] == then[name]} >= clustering
+    assert now["gold.sales_totals"] != then["gold.sales_totals"]
+
+
+def test_transactions_from_postgres_give_the_same_gold(sample: tuple[Path, SampleCounts], published: Path, tmp_path: Path) -> None:
+    done = lakehouse(tmp_path, "run", "--source", sample[0], "--no-prefect", "--no-checks", env={"TRANSACTIONS_SOURCE": "postgres"})
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path) == digests(published)
