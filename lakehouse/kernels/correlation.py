@@ -23,7 +23,7 @@ def correlations(sums: pa.Table) -> pa.Table:
 
 def _pearson(sums: dict[str, int], a: str, b: str) -> float | None:
     spread = _covariance(sums, a, a) * _covariance(sums, b, b)
-    return _covariance(sums, a, b) / sqrt(spread) if spread else None
+    return max(-1.0, min(1.0, _covariance(sums, a, b) / sqrt(spread))) if spread else None  # the root is rounded
 
 
 def _covariance(sums: dict[str, int], a: str, b: str) -> int:

@@ -26,6 +26,8 @@ def fitted(customers: pa.Table, n_clusters: int) -> Model:
     The deviation is that of the population; a feature without any is left as it is. One thread, ten restarts and
     a fixed seed make it repeatable.
     """
+    if not customers.num_rows:
+        return Model(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), np.empty((0, len(FEATURES))))
     points = _points(customers.sort_by("customer_id"))
     mean, spread = points.mean(axis=0), points.std(axis=0)
     deviation = np.where(spread > 0, spread, 1.0)
@@ -42,17 +44,21 @@ def fitted(customers: pa.Table, n_clusters: int) -> Model:
 def nearest(customers: pa.Table, model: Model) -> pa.Table:
     """Add to each customer the nearest centre (segment, int32) and its squared distance, standardised."""
     scaled = (_points(customers) - model.mean) / model.deviation
+    if not len(scaled):
+        return _placed(customers, np.empty(0, np.int64), np.empty(0))
     squared = np.stack([((scaled - centre) ** 2).sum(axis=1) for centre in model.centres], axis=1)
     segment = squared.argmin(axis=1)
-    distance = squared[np.arange(len(segment)), segment]
-    return customers.append_column("segment", pa.array(segment.astype(np.int32))).append_column(
-        "squared_distance", pa.array(distance)
-    )
+    return _placed(customers, segment, squared[np.arange(len(segment)), segment])
 
 
 def reordered(model: Model, order: list[int]) -> Model:
-    """Number the centres anew: `order` lists old numbers by new."""
+    """Give the centres new numbers: `order` lists old numbers by new."""
     return Model(model.mean, model.deviation, model.centres[order])
+
+
+def _placed(customers: pa.Table, segment: npt.NDArray[np.int64], squared_distance: Floats) -> pa.Table:
+    placed = customers.append_column("segment", pa.array(segment.astype(np.int32)))
+    return placed.append_column("squared_distance", pa.array(squared_distance))
 
 
 def _points(customers: pa.Table) -> Floats:
