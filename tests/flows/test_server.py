@@ -71,7 +71,7 @@ def test_processes_that_start_together_get_one_server(home: Settings) -> None:
 def test_a_running_server_is_found_again_within_50_ms(home: Settings) -> None:
     api_url = server.local_server(home)
     seconds = []
-    for _ in range(5):
+    for _ in range(20):
         started = time.perf_counter()
         assert server.find_server(home) == api_url
         seconds.append(time.perf_counter() - started)
