@@ -34,7 +34,9 @@ class Entry:
 def entries() -> tuple[Entry, ...]:
     """Give every table, inputs before what is made of them, else by layer and name."""
     found = {e.table.qualified_name: e for e in map(_entry, _modules()) if e is not None}
-    order = TopologicalSorter({n: sorted(t.qualified_name for t in e.table.inputs.values()) for n, e in sorted(found.items())})
+    order = TopologicalSorter(
+        {n: sorted(t.qualified_name for t in e.table.inputs.values()) for n, e in sorted(found.items())}
+    )
     return tuple(found[name] for name in order.static_order() if name in found)
 
 

@@ -41,8 +41,13 @@ def whole(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
 def grouped(frame: DataFrame, by: tuple[str, ...], kernel: Kernel, table: Table) -> DataFrame:
     """Run a kernel once per group of rows that are equal in the columns `by`."""
     schema = table.arrow_schema
-    return frame.groupBy(*by).applyInArrow(lambda rows: kernel(rows).select(schema.names).cast(schema), table.sql_schema)
+
+    def run(rows: pa.Table) -> pa.Table:
+        return kernel(rows).select(schema.names).cast(schema)
+
+    return frame.groupBy(*by).applyInArrow(run, table.sql_schema)
 
 
 def _fitted(rows: pa.Table, schema: pa.Schema) -> list[pa.RecordBatch]:
-    return rows.select(schema.names).cast(schema).to_batches()
+    batches: list[pa.RecordBatch] = rows.select(schema.names).cast(schema).to_batches()
+    return batches

@@ -1,6 +1,7 @@
 """Which files wait in the landing, which are known, and what becomes of each."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -61,20 +62,24 @@ class Admission:
 def transaction_files(landing: Path) -> list[Delivery]:
     """List and read `transactions/*.csv` under the landing; errors: BadInput when there is no landing or no file."""
     folder = landing / "transactions"
+    remedy = "Put transactions/*.csv under DATA_PATH, or name another --source."
     if not folder.is_dir():
-        raise BadInput(str(folder), "there is no such folder", "Put transactions/*.csv under DATA_PATH, or name another --source.")
+        raise BadInput(str(folder), "there is no such folder", remedy)
     files = sorted(folder.glob("*.csv"))
     if not files:
-        raise BadInput(str(folder), "there is no *.csv file", "Put transactions/*.csv under DATA_PATH, or name another --source.")
+        raise BadInput(str(folder), "there is no *.csv file", remedy)
     return [delivery("transactions", f"transactions/{file.name}", file) for file in files]
 
 
 def delivery(entity: str, path: str, file: Path) -> Delivery:
     """Read a file once: its hash, its size, and whether it has the shape of its entity."""
-    found = Delivery(entity, path, str(file.absolute()))
-    if not file.is_file():
-        return replace(found, problem="it is no file")
+    location = str(file.absolute())
+    found = Delivery(entity, _writable(path), _writable(location))
+    if (found.path, found.location) != (path, location):
+        return replace(found, problem="its name is not UTF-8")
     try:
+        if not file.is_file():
+            return replace(found, problem="it is no file")
         before = file.stat()
         sha256, size, head = _read(file)
         after = file.stat()
@@ -105,13 +110,15 @@ def admit(known: pa.Table, deliveries: Iterable[Delivery], run_id: str, now: dat
             continue
         if heads.get(one.path) != one.source_id:
             rows[key] = _row(one, "current", heads.get(one.path), run_id, now)
+        rows[key]["location"] = one.location  # the landing may be elsewhere by now
         heads[one.path] = one.source_id
     owners: dict[int, str] = {}
     for path in sorted(heads, key=lambda p: (before.get(heads[p]) != p, p)):
         owners.setdefault(heads[path], path)
     settled = [_settled(row, heads, owners) for _, row in sorted(rows.items())]
     current = {r["source_id"] for r in settled if r["status"] == "current"}
-    by_source = {one.source_id: one for one in found if one.problem is None and not one.is_changing}
+    readable = [one for one in found if one.problem is None and not one.is_changing]
+    by_source = {one.source_id: one for one in readable if owners[one.source_id] == one.path}
     return Admission(
         rows=pa.Table.from_pylist(settled, sources.TABLE.arrow_schema),
         new=tuple(by_source[s] for s in sorted(current - set(before)) if s in by_source),
@@ -147,6 +154,11 @@ def _row(found: Delivery, status: str, supersedes: int | None, run_id: str, now:
         "admitted_by": run_id,
         "detail": found.problem,
     }
+
+
+def _writable(name: str) -> str:
+    """Give a name as text that can be stored: bytes that are not UTF-8 are spelled out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _read(file: Path) -> tuple[str, int, bytes]:

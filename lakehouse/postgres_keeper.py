@@ -69,14 +69,16 @@ def main(home: Path) -> None:
     asked_to_stop = _signals()
     keeper = take(folder / "keeper.lock", seconds=1)
     if keeper is None:
-        return _say("ready")
+        _say("ready")
+        return
     os.truncate(keeper, 0)
     os.write(keeper, str(os.getpid()).encode())
     try:
         server = _adopted_or_started(folder)
     except (Failed, OSError) as error:
         remedy = error.remedy if isinstance(error, Failed) else "Look at the permissions of the folder."
-        return _say(f"{getattr(error, 'reason', error)}\n{remedy}")
+        _say(f"{getattr(error, 'reason', error)}\n{remedy}")
+        return
     _say("ready")
     users = _wait_until_unused(folder, asked_to_stop)
     stop(folder, server)

@@ -62,8 +62,10 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
     assert entry.build is not None
     frame = conformed(entry.build(**frames, **extra), table)
     touched = condition(table, shop.scope)
-    rows = shop.engine.rows(frame, table.arrow_schema)
-    version = shop.storage.write(table, rows, shop.run_id, touched)
+    if shop.engine.commits and table.grows_with:
+        version = shop.storage.write_frame(table, frame, shop.run_id, touched)
+    else:
+        version = shop.storage.write(table, shop.engine.rows(frame, table.arrow_schema), shop.run_id, touched)
     return finished(shop, table, version, started)
 
 
@@ -120,7 +122,7 @@ class Building:
             written = refresh(self._shop, entry)
             self._on_written(written)
             result.set_result(written)
-        except BaseException as error:  # whoever waits for the table gets it
+        except BaseException as error:  # noqa: BLE001  whoever waits for the table gets it
             result.set_exception(error)
         self._advance()
 

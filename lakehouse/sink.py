@@ -51,7 +51,7 @@ def _handed_over(frame: DataFrame) -> Iterator[pa.RecordBatch]:
         try:
             told = frame.mapInArrow(lambda batches: hand_over(batches, number), "rows bigint").toArrow()
             counts.extend(told["rows"].to_pylist())
-        except Exception as error:  # raised again where the rows are read
+        except Exception as error:  # noqa: BLE001  raised again where the rows are read
             errors.append(error)
         _put(sink, None)
 

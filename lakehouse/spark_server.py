@@ -135,7 +135,8 @@ def _reason(log: Path, before: int) -> str:
     """Find in what Spark said why it ended."""
     said = log.read_bytes()[before:].decode("utf-8", "replace")
     if missing := re.findall(r":: (\S+): (?:not found|configuration not found)", said):
-        return f"these jars could not be fetched: {', '.join(sorted({m.replace('#', ':').replace(';', ':') for m in missing}))}"
+        jars = sorted({name.replace("#", ":").replace(";", ":") for name in missing})
+        return f"these jars could not be fetched: {', '.join(jars)}"
     wrong = [line for line in said.splitlines() if re.search(r"exception|error|unable|failed", line, re.IGNORECASE)]
     return " ".join((wrong or said.splitlines() or ["it ended without a word"])[0].split())[:300]
 
@@ -156,7 +157,8 @@ def _java() -> str:
     """Find Java; errors: ServiceDown when it is missing or too old."""
     home = os.environ.get("JAVA_HOME")
     java = (home and shutil.which("java", path=f"{home}/bin")) or shutil.which("java")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
+    command = [java or "false", "-version"]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stderr
     found = re.search(r'version "(?:1\.)?(\d+)', said)
     if java and found and int(found[1]) >= OLDEST_JAVA:
         return java

@@ -1,5 +1,7 @@
 """Read, write and restore Delta tables: the only module that knows paths and Delta."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,11 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
 
 from lakehouse.errors import BrokenContract, StorageFailed
-from lakehouse.table import Replace, Table
+from lakehouse.table import Table
+
+REMEDY = "Check that it exists, may be written and has room."
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,34 @@ class Storage:
 
         Errors: BrokenContract, StorageFailed.
         """
-        replaced_whole = isinstance(table.write, Replace)
         with _told("write", self.uri(table)):
             write_deltalake(
                 self.uri(table),
                 conformed(rows, table),
                 mode="overwrite",
-                predicate=None if replaced_whole else touched,
-                schema_mode="overwrite" if replaced_whole else None,
+                predicate=touched,
+                schema_mode="overwrite" if touched is None else None,
                 partition_by=[table.partition] if table.partition else None,
                 commit_properties=_made_by(run_id),
             )
+            return int(self._open(table).version())
+
+    def write_frame(self, table: Table, frame: DataFrame, run_id: str, touched: str | None = None) -> int:
+        """Do what `write` does, committed by the engine of the frame; for engines that write Delta as declared."""
+        if set(frame.columns) != set(table.arrow_schema.names):
+            raise BrokenContract(
+                table.qualified_name, f"columns {frame.columns}", f"columns {table.arrow_schema.names}"
+            )
+        with _told("write", self.uri(table)):
+            if touched is None and self._open(table).schema() != Schema.from_arrow(table.arrow_schema):
+                self.write(table, pa.RecordBatchReader.from_batches(table.arrow_schema, []), run_id)
+            writer = (
+                frame.write.format("delta").mode("overwrite").option("userMetadata", json.dumps({"run_id": run_id}))
+            )
+            try:
+                (writer.option("replaceWhere", touched) if touched else writer).save(self.uri(table))
+            except PySparkException as error:
+                raise _named(error, table, self.uri(table)) from error
             return int(self._open(table).version())
 
     def append(self, table: Table, rows: list[dict[str, object]], run_id: str, after: int | None = None) -> int:
@@ -122,9 +145,18 @@ def conformed(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-
 def _made_by(run_id: str, retries: int | None = None) -> CommitProperties:
     return CommitProperties(custom_metadata={"run_id": run_id}, max_commit_retries=retries)
+
+
+def _named(error: PySparkException, table: Table, where: str) -> Exception:
+    """Give what an engine says of a commit one of our names; what a build raised keeps its own."""
+    said = str(error)
+    if broken := re.search(r"NOT NULL constraint violated for column: (\S+)", said):
+        return BrokenContract(table.qualified_name, f"nulls in {broken[1].rstrip('.')}", "none")
+    if refused := re.search(r"(java\.(io|nio)\.[\w.]*Exception|\[DELTA_\w+\]).*", said):
+        return StorageFailed("write", where, refused[0][:300], REMEDY)
+    return error
 
 
 @contextmanager
@@ -136,4 +168,4 @@ def _told(action: str, where: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StorageFailed(action, where, reason, "Check that it exists, may be written and has room.") from error
+        raise StorageFailed(action, where, reason, REMEDY) from error

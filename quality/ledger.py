@@ -31,7 +31,9 @@ class Tally(NamedTuple):
     units: int = 0
 
 
-def accounts(storage: Storage, versions: Mapping[str, int], counted: Mapping[int, tuple[Delivery, Count]], run_id: str) -> pa.Table:
+def accounts(
+    storage: Storage, versions: Mapping[str, int], counted: Mapping[int, tuple[Delivery, Count]], run_id: str
+) -> pa.Table:
     """Account for the sources counted, from the landing to bronze and from bronze to silver.
 
     `counted` maps source_id to the delivery and what the independent reader counted in it.
@@ -59,7 +61,9 @@ def accounts(storage: Storage, versions: Mapping[str, int], counted: Mapping[int
     return pa.Table.from_pylist(found, ledger.TABLE.arrow_schema)
 
 
-def _entry(run_id: str, delivery: Delivery, hop: str, control: str, expected: int, found: int, bad: int) -> dict[str, Any]:
+def _entry(
+    run_id: str, delivery: Delivery, hop: str, control: str, expected: int, found: int, bad: int
+) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "source_id": delivery.source_id,
@@ -91,7 +95,9 @@ def _receipts(rows: pa.Table) -> dict[int, Tally]:
     return {row["source_id"]: Tally(row["units_count"], row["units_sum"]) for row in sums}
 
 
-def _reference(storage: Storage, versions: Mapping[str, int], counted: Mapping[int, tuple[Delivery, Count]]) -> dict[int, Tally]:
+def _reference(
+    storage: Storage, versions: Mapping[str, int], counted: Mapping[int, tuple[Delivery, Count]]
+) -> dict[int, Tally]:
     """Count what silver keeps of the reference entities, each of which has one current source."""
     names = storage.count(categories.TABLE, versions[categories.TABLE.qualified_name])
     lines = storage.rows(product_categories.TABLE, versions[product_categories.TABLE.qualified_name], ["lines"])

@@ -56,7 +56,9 @@ def customer_features(months: pa.Table, product_id: Ints, category_id: Ints) -> 
             "frequency": totals["receipts_sum"],
             "total_products": totals["units_sum"],
             "diversity": _counts(customers, products[0]),
-            "avg_quantity": pc.divide(totals["units_sum"].cast(pa.float64()), totals["receipts_sum"].cast(pa.float64())),
+            "avg_quantity": pc.divide(
+                totals["units_sum"].cast(pa.float64()), totals["receipts_sum"].cast(pa.float64())
+            ),
             "unique_stores": _counts(customers, stores[0]),
             "unique_categories": _counts(customers, categories[0]),
             "products": lists_of(customers, *products),

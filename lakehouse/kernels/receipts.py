@@ -5,6 +5,7 @@ looked at on its own, by the row rules in their order, and may still be a receip
 """
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def refused_receipts(lines: pa.Table) -> pa.Table:
     return quarantined(odd, "transactions", read)
 
 
-def quarantined(lines: pa.Table, entity: str, read: list[object]) -> pa.Table:
+def quarantined(lines: pa.Table, entity: str, read: Sequence[object]) -> pa.Table:
     """Put lines and their refusals together; what is no refusal is left out."""
     refusals = [r if isinstance(r, Refusal) else None for r in read]
     chosen = lines.filter(pa.array([r is not None for r in refusals], pa.bool_()))

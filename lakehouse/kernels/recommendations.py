@@ -126,7 +126,7 @@ def _first_per_consequent(customer: Ints, consequent: Ints, consequents: int) ->
 
 
 def _set_bits(bits: Bits) -> Ints:
-    """Number the bits that are set, in the order of `np.packbits`, row after row."""
+    """Give the numbers of the bits that are set, in the order of `np.packbits`, row after row."""
     flat = bits.reshape(-1)
     words = np.flatnonzero(flat)
     at = np.flatnonzero(np.unpackbits(flat[words].view(np.uint8)))

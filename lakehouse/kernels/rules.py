@@ -96,7 +96,7 @@ def sizes(rows: Ints) -> Ints:
 
 
 def row_numbers(rows: Ints) -> Ints:
-    """Number the distinct rows: equal rows, and only those, get equal numbers from 0."""
+    """Give distinct rows their numbers: equal rows, and only those, get equal numbers from 0."""
     numbers = np.zeros(len(rows), np.int64)
     for column in rows.T:
         numbers = np.unique((numbers << 32) | (column - NOTHING), return_inverse=True)[1]

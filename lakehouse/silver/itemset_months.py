@@ -64,13 +64,16 @@ def build(receipts: DataFrame, parameters: Parameters) -> DataFrame:
     baskets = receipts.select("month", "products")
     counted = {row["month"]: row["count"] for row in baskets.groupBy("month").count().collect()}
     blocks = mining_blocks(counted, parameters.min_support)
-    named = pa.table({"month": list(blocks), "block": list(blocks.values())}, pa.schema(dict.fromkeys(("month", "block"), pa.string())))
+    texts = pa.schema({"month": pa.string(), "block": pa.string()})
+    named = pa.table({"month": list(blocks), "block": list(blocks.values())}, texts)
     if not blocks:
         return grouped(baskets, ("month",), lambda rows: rows, TABLE)
     placed = baskets.join(F.broadcast(receipts.sparkSession.createDataFrame(named)), "month")
 
     def mine(rows: pa.Table) -> pa.Table:
-        found = frequent_itemsets(rows["products"].combine_chunks(), parameters.min_support, parameters.max_itemset_size)
+        found = frequent_itemsets(
+            rows["products"].combine_chunks(), parameters.min_support, parameters.max_itemset_size
+        )
         return found.append_column("month", pa.repeat(rows["block"][0], found.num_rows))
 
     known = Known.of(grouped(placed, ("block",), mine, TABLE).toArrow(), blocks)
@@ -81,7 +84,7 @@ def build(receipts: DataFrame, parameters: Parameters) -> DataFrame:
         missing = np.flatnonzero(receipts < 0)
         receipts[missing] = count_itemsets(rows["products"].combine_chunks(), known.items.take(pa.array(missing)))
         present = pa.array(receipts > 0)
-        there = known.items.filter(present)
-        return pa.table({"items": there, "month": pa.repeat(month, len(there)), "receipts": pa.array(receipts).filter(present)})
+        items, counts = known.items.filter(present), pa.array(receipts).filter(present)
+        return pa.table({"items": items, "month": pa.repeat(month, len(items)), "receipts": counts})
 
     return grouped(baskets, ("month",), count, TABLE)

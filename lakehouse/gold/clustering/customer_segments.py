@@ -38,8 +38,10 @@ def build(customers: DataFrame, parameters: Parameters) -> DataFrame:
     wanted = customers.select("customer_id", *FEATURES)
     chosen = _sample(wanted)
     model = fitted(chosen.toArrow(), parameters.n_clusters)
-    units = partitioned(wanted, lambda rows: nearest(rows, model), TABLE).groupBy("segment").agg(
-        F.sum("total_products").alias("units"), F.count(F.lit(1)).alias("customers")
+    units = (
+        partitioned(wanted, lambda rows: nearest(rows, model), TABLE)
+        .groupBy("segment")
+        .agg(F.sum("total_products").alias("units"), F.count(F.lit(1)).alias("customers"))
     )
     means = {row["segment"]: row["units"] / row["customers"] for row in units.collect()}
     order = sorted(means, key=lambda segment: (-means[segment], segment))

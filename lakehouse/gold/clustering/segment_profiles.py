@@ -41,8 +41,10 @@ TABLE = Table(
 
 def build(segments: DataFrame) -> DataFrame:
     millionths = F.floor(F.col("squared_distance") * 1_000_000 + 0.5)
-    sums = [F.sum(c).cast("bigint").alias(f"sum_{c}") for c in ("frequency", "diversity", "total_products", "unique_categories")]
-    ends = [f(c).cast("bigint").alias(f"{f.__name__}_{c}") for f in (F.min, F.max) for c in ("frequency", "total_products")]
+    summed = ("frequency", "diversity", "total_products", "unique_categories")
+    sums = [F.sum(c).cast("bigint").alias(f"sum_{c}") for c in summed]
+    ranged = ("frequency", "total_products")
+    ends = [f(c).cast("bigint").alias(f"{f.__name__}_{c}") for f in (F.min, F.max) for c in ranged]
     totals = segments.groupBy("segment").agg(
         F.count(F.lit(1)).alias("customers"), *sums, *ends, F.sum(millionths).cast("bigint").alias("inertia_millionths")
     )

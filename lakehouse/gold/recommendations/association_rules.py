@@ -34,6 +34,6 @@ TABLE = Table(
 
 
 def build(itemsets: DataFrame, days: DataFrame, parameters: Parameters) -> DataFrame:
-    total = days.agg(F.coalesce(F.sum("receipts"), F.lit(0)).alias("receipts")).first()["receipts"]
+    total = days.agg(F.coalesce(F.sum("receipts"), F.lit(0)).alias("receipts")).collect()[0]["receipts"]
     wanted = itemsets.select("items", "receipts")
     return whole(wanted, lambda rows: association_rules(rows, total, parameters.min_confidence), TABLE)

@@ -29,7 +29,7 @@ TABLE = Table(
 
 
 def build(months: DataFrame, days: DataFrame, parameters: Parameters) -> DataFrame:
-    total = days.agg(F.coalesce(F.sum("receipts"), F.lit(0)).alias("receipts")).first()["receipts"]
+    total = days.agg(F.coalesce(F.sum("receipts"), F.lit(0)).alias("receipts")).collect()[0]["receipts"]
     counted = months.groupBy("items").agg(F.sum("receipts").alias("receipts"))
     frequent = counted.where(F.col("receipts") >= min_count(parameters.min_support, total))
     support = (F.col("receipts") / F.lit(total).cast("double")).alias("support")

@@ -37,8 +37,6 @@ def build(days: DataFrame, products: DataFrame, customers: DataFrame) -> DataFra
         F.sum("receipts").alias("receipts"),
         F.sum("units").alias("units"),
     )
-    sold = products.agg(
-        F.countDistinct("product_id").alias("products"), F.countDistinct("store_id").alias("stores")
-    )
+    sold = products.agg(F.countDistinct("product_id").alias("products"), F.countDistinct("store_id").alias("stores"))
     buyers = customers.agg(F.count(F.lit(1)).alias("customers"))
     return sales.where("receipts is not null").crossJoin(buyers).crossJoin(sold)
