@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
 
@@ -225,3 +226,22 @@ def test_the_page_of_a_run(api_url: str, page: str) -> None:
 def test_asking_for_a_server_does_not_import_prefect() -> None:
     code = "import sys, flows.server; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_schedule_becomes_runs(home: Settings) -> None:
+    api_url = server.local_server(home)
+
+    def ask(path: str, **body: object) -> Any:
+        content = json.dumps(body).encode()
+        request = urllib.request.Request(api_url + path, content, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    flow_id = ask("/flows/", name="scheduled")["id"]
+    schedule = {"schedule": {"cron": "0 6 * * *", "timezone": "America/Sao_Paulo"}, "active": True}
+    ask("/deployments/", name="daily", flow_id=flow_id, schedules=[schedule])
+    end = time.monotonic() + 30
+    while not ask("/flow_runs/count") and time.monotonic() < end:
+        time.sleep(0.5)
+    assert ask("/flow_runs/count") >= 3
