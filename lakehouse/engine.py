@@ -21,13 +21,17 @@ def streamed_rows(frame: DataFrame, _schema: pa.Schema) -> pa.RecordBatchReader:
 
 @dataclass(frozen=True)
 class Engine:
-    """A started engine: its name, its session, where another process reaches it, and how rows come out of it."""
+    """A started engine: its name, its session, where another process reaches it, and how rows come out of it.
+
+    `commits` says that it commits the frames of growing tables itself, instead of handing their rows over.
+    """
 
     name: str
     session: SparkSession
     address: str
     server: Any = None
     rows: Callable[[DataFrame, pa.Schema], pa.RecordBatchReader] = streamed_rows
+    commits: bool = False
 
     def stop(self) -> None:
         """Close the session, and what was started for it."""
@@ -59,4 +63,5 @@ def _sail(settings: Settings) -> Engine:
 
 def _spark(settings: Settings) -> Engine:
     server = start_server(settings.engine_partitions, settings.logs.absolute() / "spark.log")
-    return Engine("spark", SparkSession.builder.remote(server.address).create(), server.address, server)
+    session = SparkSession.builder.remote(server.address).create()
+    return Engine("spark", session, server.address, server, commits=True)
