@@ -20,7 +20,7 @@ def ledger_gate(accounts: pa.Table, version: int) -> list[Verdict]:
         Verdict(
             LEDGER,
             version,
-            f"{row['path']}, {row['hop']}: {row['control']} add up",
+            f"the {row['control']} of {row['path']} add up from {row['hop']}",
             "critical",
             row["difference"] == 0,
             f"expected {row['expected']}, found {row['found']}",
@@ -33,18 +33,19 @@ def ledger_gate(accounts: pa.Table, version: int) -> list[Verdict]:
 def quarantine_gate(accounts: pa.Table, version: int, parameters: Parameters) -> list[Verdict]:
     """Hold the share of every source's lines in quarantine to `max_quarantine_pct`."""
     rows = accounts.filter(pc.equal(accounts["hop"], "bronze to silver")).to_pylist()
-    shares = {row["path"]: 100 * row["quarantined"] / max(row["expected"], 1) for row in rows}
+    limit = parameters.max_quarantine_pct
+    shares = [(row, 100 * row["quarantined"] / max(row["expected"], 1)) for row in rows]
     return [
         Verdict(
             LEDGER,
             version,
-            f"{path}: at most {parameters.max_quarantine_pct:g} % of the lines are in quarantine",
+            f"at most {limit:g} % of the lines of {row['path']} are in quarantine",
             "critical",
-            share <= parameters.max_quarantine_pct,
-            f"{share:.2f} %",
+            share <= limit,
+            f"{row['quarantined']} of {row['expected']} are, {share:.2f} %",
             0.0,
         )
-        for path, share in shares.items()
+        for row, share in shares
     ]
 
 

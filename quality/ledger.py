@@ -15,7 +15,7 @@ from lakehouse.ops import ledger, quarantine
 from lakehouse.silver import categories, product_categories, receipts
 from lakehouse.storage import Storage
 from lakehouse.table import Table
-from quality.recount import Count, line_units
+from quality.recount import MARK, Count, line_units
 
 BRONZE = {
     "transactions": transactions.TABLE,
@@ -34,7 +34,7 @@ class Tally(NamedTuple):
 def accounts(
     storage: Storage, versions: Mapping[str, int], counted: Mapping[int, tuple[Delivery, Count]], run_id: str
 ) -> pa.Table:
-    """Account for the sources counted, from the landing to bronze and from bronze to silver.
+    """Account for the sources counted: what was admitted is still in the landing, came to bronze and from it to silver.
 
     `counted` maps source_id to the delivery and what the independent reader counted in it.
     """
@@ -53,7 +53,8 @@ def accounts(
         lines = bronze[delivery.entity].get(source_id, 0)
         silver, bad = kept.get(source_id, Tally()), refused.get(source_id, Tally())
         header = _has_header(delivery)
-        hops = [("landing to bronze", "rows", count.lines, lines, 0)]
+        hops = [("admitted to landing", "bytes", delivery.bytes, _bytes_left(delivery, count), 0)]
+        hops += [("landing to bronze", "rows", count.lines, lines, 0)]
         hops += [("bronze to silver", "rows", lines - header, silver.rows + bad.rows, bad.rows)]
         if delivery.entity == "transactions":
             hops += [("landing to silver", "units", count.units, silver.units + bad.units, bad.units)]
@@ -105,8 +106,14 @@ def _reference(
     return {s: Tally(kept[d.entity]) for s, (d, _) in counted.items() if d.entity in kept}
 
 
+def _bytes_left(delivery: Delivery, count: Count) -> int:
+    """Count the bytes of the delivery that are still there: all, or none when they are other bytes by now."""
+    return count.bytes if count.sha256 == delivery.sha256 else 0
+
+
 def _has_header(delivery: Delivery) -> int:
     if delivery.entity != "product_categories":
         return 0
     with open(delivery.location, "rb") as file:
-        return int(file.readline().rstrip(b"\r\n") == HEADER.encode())
+        first = file.readline().removeprefix(MARK).removesuffix(b"\n").removesuffix(b"\r")
+    return int(first == HEADER.encode())

@@ -12,7 +12,7 @@ TABLE = Table(
         Column("entity", STRING, "What it holds."),
         Column("path", STRING, "Its name in the landing."),
         Column("hop", STRING, "From where to where."),
-        Column("control", STRING, "What is counted: rows or units."),
+        Column("control", STRING, "What is counted: bytes, rows or units."),
         Column("expected", BIGINT, "The count before the hop."),
         Column("found", BIGINT, "The count after it, quarantine included."),
         Column("quarantined", BIGINT, "The part of `found` that is in quarantine."),
@@ -23,6 +23,6 @@ TABLE = Table(
     checks=(
         Expression("difference = found - expected", why="the difference is what it says"),
         Expression("difference = 0", why="every source row is accounted for"),
-        OneOf("control", ("rows", "units"), why="the controls are a closed set"),
+        OneOf("control", ("bytes", "rows", "units"), why="the controls are a closed set"),
     ),
 )
