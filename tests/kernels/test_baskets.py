@@ -66,7 +66,7 @@ def test_receipts_are_counted_by_store_category_and_units() -> None:
 
 
 @given(RECEIPTS, PRIMARY)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_the_histogram_is_that_of_counting_one_by_one(rows: list[Receipt], primary: dict[int, int]) -> None:
     made = basket_histogram(receipts(rows), *columns(primary))
     assert cells_of(made) == counted(rows, primary)
@@ -123,7 +123,7 @@ def test_quartiles_lie_between_receipts() -> None:
 
 
 @given(CELLS)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_boxes_are_those_of_numpy_on_the_receipts_themselves(cells: dict[Cell, int]) -> None:
     boxes = box_plots(histogram(cells)).to_pylist()
     assert [(b["category_id"], b["store_id"]) for b in boxes] == sorted({(c, s) for c, s, _ in cells})

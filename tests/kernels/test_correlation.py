@@ -38,7 +38,7 @@ def test_every_ordered_pair_is_a_row() -> None:
 
 
 @given(CUSTOMERS)
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=80)
 def test_correlations_are_those_of_numpy(customers: Customers) -> None:
     made = found(customers)
     columns = np.array(customers, np.float64).T
@@ -52,6 +52,7 @@ def test_correlations_are_those_of_numpy(customers: Customers) -> None:
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=2, max_size=5), st.integers(1, 9))
+@settings(deadline=None)
 def test_a_correlation_is_never_beyond_one(numbers: list[int], factor: int) -> None:
     customers = [(n, n * factor, -n, -n * factor, n // 3) for n in numbers]
     assert all(value is None or -1 <= value <= 1 for value in found(customers).values())

@@ -104,7 +104,7 @@ def test_the_largest_customer_id_has_its_products() -> None:
 
 
 @given(RECEIPTS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_months_are_those_of_counting_one_by_one(rows: list[Receipt]) -> None:
     made = customer_months(receipts(rows))
     assert made.to_pylist() == [month_of(customer, rows) for customer in sorted({row[2] for row in rows})]
@@ -112,7 +112,7 @@ def test_months_are_those_of_counting_one_by_one(rows: list[Receipt]) -> None:
 
 
 @given(RECEIPTS, RECEIPTS, PAIRS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_features_are_those_of_counting_one_by_one(
     first: list[Receipt], then: list[Receipt], pairs: list[Pair]
 ) -> None:

@@ -84,7 +84,7 @@ def test_the_digest_of_known_rows_is_known() -> None:
 
 
 @given(TABLES, st.randoms(use_true_random=False), st.integers(1, 4))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_neither_order_nor_batches_nor_chunks_show(rows: list[Row], random: Any, size: int) -> None:
     expected = digested(table(rows))
     shuffled = random.sample(rows, len(rows))
@@ -115,7 +115,7 @@ def test_every_change_of_a_single_cell_shows(column: str, number: int) -> None:
 
 
 @given(TABLES, TABLES)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_two_tables_have_one_digest_just_when_they_hold_the_same_rows(these: list[Row], those: list[Row]) -> None:
     counted, others = (Counter(repr(row) for row in table(rows).to_pylist()) for rows in (these, those))
     assert (digested(table(these)) == digested(table(those))) == (counted == others)
@@ -190,6 +190,7 @@ def test_a_step_of_the_last_digit_shows() -> None:
 
 
 @given(st.integers(-(10**9), 10**9), st.floats(-0.4, 0.4))
+@settings(deadline=None)
 def test_a_float_is_the_nearest_multiple_of_its_last_digit(whole: int, part: float) -> None:
     assert of_floats((whole + part) / 10**4, digits=4) == of_floats(whole / 10**4, digits=4)
 

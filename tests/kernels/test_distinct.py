@@ -2,8 +2,8 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st, settings
 
 from lakehouse.kernels.distinct import distinct_pairs, lists_of, pairs_of
 from tests.layouts import layouts
@@ -32,12 +32,14 @@ def test_lists_cut_out_of_others_keep_their_own_elements() -> None:
 
 
 @given(PAIRS)
+@settings(deadline=None)
 def test_distinct_pairs_are_those_of_a_set(pairs: list[tuple[int, int]]) -> None:
     keys, values = distinct_pairs(ints([k for k, _ in pairs]), ints([v for _, v in pairs]))
     assert list(zip(keys.tolist(), values.tolist(), strict=True)) == sorted(set(pairs))
 
 
 @given(PAIRS, st.sets(KEYS))
+@settings(deadline=None)
 def test_every_key_gets_the_list_of_its_values(pairs: list[tuple[int, int]], others: set[int]) -> None:
     """Whatever the key: the largest there is has a list too, and a key without values an empty one."""
     found: dict[int, set[int]] = {key: set() for key in others}

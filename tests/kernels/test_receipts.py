@@ -212,7 +212,7 @@ def test_every_pair_of_near_misses_is_read_as_one_by_one() -> None:
 
 @given(NEAR_MISSES)
 @example([GOOD] * 3)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_columns_are_read_as_lines_are(texts: list[str]) -> None:
     accepted, refused = one_by_one(texts)
     assert in_order(accepted_receipts(lines(texts))) == accepted
@@ -220,7 +220,7 @@ def test_columns_are_read_as_lines_are(texts: list[str]) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))) | NEAR_MISSES)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_every_line_is_accepted_or_refused(texts: list[str]) -> None:
     accepted, refused = accepted_receipts(lines(texts)), refused_receipts(lines(texts))
     numbers = accepted["line_number"].to_pylist() + refused["line_number"].to_pylist()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st, settings
 
 from lakehouse.kernels.reference import (
     HEADER,
@@ -133,12 +133,14 @@ PAIR_LINES = st.lists(st.sampled_from([HEADER, "7|5", "7|3", "07|3", "8|3", "x|3
 
 
 @given(PAIR_LINES)
+@settings(deadline=None)
 def test_every_line_but_the_header_is_kept_or_refused(texts: list[str]) -> None:
     kept = sum(accepted_product_categories(lines(texts))["lines"].to_pylist())
     assert kept + refused_product_categories(lines(texts)).num_rows == len(texts) - (texts[:1] == [HEADER])
 
 
 @given(PAIR_LINES)
+@settings(deadline=None)
 def test_every_product_has_one_primary_category(texts: list[str]) -> None:
     pairs = links(texts)
     for product in {pair[0] for pair in pairs}:
@@ -147,6 +149,7 @@ def test_every_product_has_one_primary_category(texts: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(["1|A", "2|B, C", "|", "x", "3|A|B", "\uefff"]), max_size=10))
+@settings(deadline=None)
 def test_every_line_is_a_category_or_refused(texts: list[str]) -> None:
     assert len(names(texts)) + refused_categories(lines(texts)).num_rows == len(texts)
 

@@ -367,7 +367,7 @@ def found_in(files: dict[str, str]) -> list[Delivery]:
 
 
 @given(HISTORIES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 def test_after_any_history_each_newest_content_is_current_once(history: list[dict[str, str]]) -> None:
     """And bronze, which takes in and out what it is told, holds just the current sources."""
     known, newest, bronze = NONE, dict[str, str](), Counter[int]()
@@ -393,7 +393,7 @@ def test_after_any_history_each_newest_content_is_current_once(history: list[dic
 
 
 @given(HISTORIES, st.randoms(use_true_random=False))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_the_order_of_files_in_a_delivery_does_not_show(history: list[dict[str, str]], draw: Any) -> None:
     known = NONE
     for files in history:

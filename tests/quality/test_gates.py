@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.ops import ledger
-from lakehouse.parameters import Parameters
+from lakehouse.parameters import validated
 from lakehouse.silver import sales_days
 from lakehouse.storage import Storage
 from quality.gates import broken, ledger_gate, quarantine_gate, volume_gate
@@ -45,7 +45,7 @@ def mondays(*counts: int) -> dict[date, int]:
 
 
 def volume(tmp_path: Path, receipts: dict[date, int], **parameters: int) -> list[Verdict]:
-    return volume_gate(*days(tmp_path, receipts), Parameters(**parameters))
+    return volume_gate(*days(tmp_path, receipts), validated(**parameters))
 
 
 @pytest.mark.parametrize(("lines", "found", "passed"), [(5, 5, True), (0, 0, True), (5, 4, False), (5, 6, False)])
@@ -78,7 +78,7 @@ def test_a_hop_passes_when_nothing_is_missing_or_too_much(lines: int, found: int
     ],
 )
 def test_a_share_of_quarantine_at_the_limit_passes(lines: int, bad: int, limit: float, passed: bool) -> None:
-    (verdict,) = quarantine_gate(accounts(account("a.csv", lines, bad)), 7, Parameters(max_quarantine_pct=limit))
+    (verdict,) = quarantine_gate(accounts(account("a.csv", lines, bad)), 7, validated(max_quarantine_pct=limit))
     assert (verdict.passed, verdict.severity) == (passed, "critical")
 
 
@@ -89,7 +89,7 @@ def test_each_source_has_its_own_share() -> None:
         account("c.csv", 200_000, 10_001),
         account("c.csv", 10, 10, hop="landing to silver"),
     )
-    assert broken(quarantine_gate(rows, 7, Parameters())) == [
+    assert broken(quarantine_gate(rows, 7, validated())) == [
         "ops.ledger (version 7): it is not true that at most 5 % of the lines of b.csv are in quarantine: "
         "1 of 10 are, 10.00 %.",
         "ops.ledger (version 7): it is not true that at most 5 % of the lines of c.csv are in quarantine: "
