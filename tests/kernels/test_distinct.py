@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
-from hypothesis import strategies as st, settings
+from hypothesis import strategies as st
 
 from lakehouse.kernels.distinct import distinct_pairs, lists_of, pairs_of
 from tests.layouts import layouts
