@@ -353,7 +353,7 @@ def make_segments(con: Connection, n_clusters: int) -> None:
     spread = points.std(axis=0)
     scaled = (points - points.mean(axis=0)) / np.where(spread > 0, spread, 1)
     with threadpool_limits(1):
-        model = KMeans(min(n_clusters, len(scaled)), n_init=10, random_state=7).fit(scaled)
+        model = KMeans(min(n_clusters, len(scaled)), n_init=10, random_state=20130601).fit(scaled)
     units = np.bincount(model.labels_, points[:, CLUSTERED.index("total_products")]) / np.bincount(model.labels_)
     segment = np.argsort(np.argsort(-units, kind="stable"))[model.labels_]
     distance = ((scaled - model.cluster_centers_[model.labels_]) ** 2).sum(axis=1)
