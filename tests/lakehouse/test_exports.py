@@ -29,10 +29,14 @@ from lakehouse.kernels.correlation import VARIABLES
 Rows = list[dict[str, Any]]
 JANUARY_1, JANUARY_2, FEBRUARY_1 = date(2013, 1, 1), date(2013, 1, 2), date(2013, 2, 1)
 FILES = {
-    "summary": ("basic_metrics", "top_10_products", "top_10_customers", "top_10_categories")
-    + ("top_10_categories_by_products", "top_10_peak_days", "top_10_peak_days_by_products"),
-    "analytics": ("daily_sales", "weekly_sales", "monthly_sales", "weekday_pattern")
-    + ("category_products_by_store_distribution", "variable_correlation"),
+    "summary": (
+        *("basic_metrics", "top_10_products", "top_10_customers", "top_10_categories"),
+        *("top_10_categories_by_products", "top_10_peak_days", "top_10_peak_days_by_products"),
+    ),
+    "analytics": (
+        *("daily_sales", "weekly_sales", "monthly_sales", "weekday_pattern"),
+        *("category_products_by_store_distribution", "variable_correlation"),
+    ),
     "advanced/clustering": ("cluster_summary", "clustering_visualization", "customer_clusters"),
     "recommendations": ("product_recs", "customer_recs", "product_associations"),
 }
