@@ -14,9 +14,10 @@ from flows.news import News
 from flows.order import Order
 from lakehouse import catalog, engine, release
 from lakehouse.errors import Blocked
+from lakehouse.landing import Delivery
 from lakehouse.ops import ledger, quality_results, quarantine, sources
 from lakehouse.refresh import Building, Scope, Workshop, Written, finished
-from lakehouse.release import Base, Release, Snapshot
+from lakehouse.release import Base, Release
 from lakehouse.silver import categories, product_categories, receipts, sales_days
 from lakehouse.table import Layer, Replace, ReplaceMonths, Table
 from lakehouse.version import code_version
@@ -41,7 +42,7 @@ class Attempt:
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
     pending: list[Future[list[Verdict]]] = field(default_factory=list)
     attached: Future[None] | None = None
-    counts: dict[int, tuple[object, Future[Count]]] = field(default_factory=dict)
+    counts: dict[int, tuple[Delivery, Future[Count]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     building: Building | None = None
 
@@ -100,7 +101,7 @@ class Attempt:
         """Do a group's work; when it fails its tables keep their last version, and it is told at the end."""
         try:
             work()
-        except Exception as error:  # whatever it is: the other groups are independent of it
+        except Exception as error:  # noqa: BLE001  whatever it is: the other groups are independent of it
             self.failures[group] = str(error) or type(error).__name__
             for table in catalog.tables(Layer.GOLD, group):
                 self.shop.versions[table.qualified_name] = self.base.versions[table.qualified_name]
@@ -206,7 +207,7 @@ def attempt(order: Order, base: Base) -> Iterator[Attempt]:
 
 
 def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:
-    return [{"run_id": order.run_id, "gate": gate} | v._asdict() for gate, v in verdicts]
+    return [{"run_id": order.run_id, "gate": gate, **v._asdict()} for gate, v in verdicts]
 
 
 def _of_sources(rows: pa.Table) -> str:

@@ -25,10 +25,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (reading.status, reading.releases, reading.ledger, reading.quarantine, reading.tables, reading.query, reading.digest):
+for command in (
+    reading.status,
+    reading.releases,
+    reading.ledger,
+    reading.quarantine,
+    reading.tables,
+    reading.query,
+    reading.digest,
+):
     app.command()(command)
 
-Source = Annotated[Path | None, typer.Option("--source", help="A folder with products/ and transactions/: loads its reference files, then runs on it. Otherwise DATA_PATH.")]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--source",
+        help="A folder with products/ and transactions/: loads its reference files, runs on it. Else DATA_PATH.",
+    ),
+]
 
 
 def main() -> None:
@@ -45,15 +59,21 @@ def main() -> None:
 @app.command()
 def run(
     source: Source = None,
-    checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Suites and volume gate; rules and ledger always run.")] = True,
+    checks: Annotated[
+        bool, typer.Option("--checks/--no-checks", help="Suites and volume gate; rules and ledger always run.")
+    ] = True,
     min_rows_threshold: Annotated[int, typer.Option(help="Fewest receipts a release may hold.")] = 1_000,
     n_clusters: Annotated[int, typer.Option(help="Customer segments.")] = 4,
     min_support: Annotated[float, typer.Option(help="Least share of receipts an itemset is in.")] = 0.005,
     min_confidence: Annotated[float, typer.Option(help="Least confidence of a rule.")] = 0.2,
     max_itemset_size: Annotated[int, typer.Option(help="Most products of an itemset.")] = 3,
     sync: Annotated[bool, typer.Option("--sync", help="Copy the exports to FRONTEND_PATH.")] = False,
-    prefect: Annotated[bool, typer.Option("--prefect/--no-prefect", help="Through Prefect where its API answers, or never.")] = True,
-    with_server: Annotated[bool, typer.Option("--with-server", help="Start the local Prefect server where none runs.")] = False,
+    prefect: Annotated[
+        bool, typer.Option("--prefect/--no-prefect", help="Through Prefect where its API answers, or never.")
+    ] = True,
+    with_server: Annotated[
+        bool, typer.Option("--with-server", help="Start the local Prefect server where none runs.")
+    ] = False,
 ) -> None:
     """Run the main job: what waits in the landing becomes a release."""
     asked = {

@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 def examined(settings: Settings) -> list[Finding]:
     """Look at everything a run needs; starts the engine for a moment, changes nothing."""
     looks: dict[str, Callable[[], str]] = {
-        "python": lambda: platform.python_version(),
+        "python": platform.python_version,
         "home": lambda: _writable(settings.lakehouse_home),
         "tables": lambda: _tables(settings),
         "landing": lambda: _landing(settings),

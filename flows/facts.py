@@ -19,7 +19,9 @@ def published_facts(order: Order, published: Release, verdict: Verdict, reasons:
     sums = snapshot.rows("silver.sales_days", ["receipts", "units"])
     customers = snapshot.dataset("silver.customers").count_rows()
     products = len(pc.unique(snapshot.rows("silver.product_days", ["product_id"])["product_id"]))
-    accounts = snapshot.rows("ops.ledger").sort_by([("path", "ascending"), ("hop", "ascending"), ("control", "ascending")])
+    accounts = snapshot.rows("ops.ledger").sort_by(
+        [("path", "ascending"), ("hop", "ascending"), ("control", "ascending")]
+    )
     return RunFacts(
         run_id=order.run_id,
         flow=order.flow,
@@ -86,7 +88,9 @@ def record(order: Order, run_key: str, state: str, message: str) -> None:
 
 def _rules(snapshot: Snapshot) -> list[RuleCount]:
     rows = snapshot.rows("ops.quarantine", ["rule", "line", "source_id", "line_number"])
-    ordered = rows.sort_by([("rule", "ascending"), ("source_id", "ascending"), ("line_number", "ascending")]).to_pylist()
+    ordered = rows.sort_by(
+        [("rule", "ascending"), ("source_id", "ascending"), ("line_number", "ascending")]
+    ).to_pylist()
     first: dict[str, str] = {}
     lines: dict[str, int] = {}
     for row in ordered:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from flows.attempt import RULED, Attempt, attempt
 from flows.news import News, current_news, news
@@ -72,7 +73,7 @@ def _unchanged(order: Order, step: Step, last: Release, run_key: str) -> Outcome
 def _published(order: Order, step: Step, work: Attempt, found: News, groups: Iterable[str]) -> Outcome:
     for group in groups:
         tables = catalog.tables(Layer.GOLD, group)
-        work.tolerate(group, lambda tables=tables, group=group: step(f"gold {group}", lambda: work.wait(tables)))
+        work.tolerate(group, partial(step, f"gold {group}", partial(work.wait, tables)))
     step("gates", work.judge)
     published = step("publish", lambda: work.publish(found))
     step("exports", lambda: export(order, published))

@@ -26,5 +26,5 @@ def output_sync(frontend_path: str | None = None) -> dict[str, int]:
     events = Events(settings.logs, order.flow, order.run_id, error_console())
     with events.flow(frontend=frontend) as learned:
         counts = asdict(as_tasks(events)("sync", partial(synced, settings.exports, frontend), retries=2))
-        learned |= counts
+        learned.update(counts)
         return counts

@@ -68,7 +68,8 @@ def quarantine(
 def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
     """List the tables of a release: version, rows, what a row is."""
     opened = snapshot(number)
-    named = [(t, opened.release.tables[t.qualified_name]) for t in catalog.released() if t.qualified_name in opened.release.tables]
+    versions = opened.release.tables
+    named = [(t, versions[t.qualified_name]) for t in catalog.released() if t.qualified_name in versions]
     rows = [
         {"table": t.qualified_name, "version": v, "rows": opened.storage.count(t, v), "holds": t.doc} for t, v in named
     ]
@@ -91,10 +92,11 @@ def query(
             database.execute(f"create view {name} as select * from {hidden}")
         database.execute("set enable_external_access = false; set lock_configuration = true")
         try:
-            found = database.execute(sql).to_arrow_table()
+            found = database.sql(sql)  # None where it gives no rows
+            rows = [] if found is None else found.to_arrow_table().to_pylist()
         except duckdb.Error as error:
             raise BadQuery(str(error)) from None
-    show(found.to_pylist(), as_json, "No row.")
+    show(rows, as_json, "No row.")
 
 
 def digest(number: AtRelease = None, as_json: AsJson = False) -> None:

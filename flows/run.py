@@ -11,7 +11,7 @@ from flows.events import Events
 from flows.facts import failed_facts, published_facts, record
 from flows.medallion import Outcome
 from flows.order import Order, Step
-from flows.report import RunFacts, console_summary
+from flows.report import RunFacts, Verdict, console_summary
 from lakehouse.errors import GroupFailed, LakehouseError
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def carried_out(
             report(facts)
             raise
         reasons = [f"Group {group} failed: {reason}" for group, reason in outcome.failures.items()]
-        verdict = "partial" if reasons else "published" if outcome.is_new else "nothing_new"
+        verdict: Verdict = "partial" if reasons else "published" if outcome.is_new else "nothing_new"
         facts = replace(published_facts(order, outcome.release, verdict, reasons), page=page)
         learned |= {"verdict": verdict, "release": outcome.release.release_id}
         record(order, outcome.run_key, verdict, " ".join(reasons))
