@@ -81,7 +81,7 @@ class SparkServer:
 
 def start_server(partitions: int, log: Path) -> SparkServer:
     """Start a server with so many cores; what Spark says goes to a log file. Errors: ServiceDown."""
-    java = Path(_java())
+    java = Path(installed_java())
     log.parent.mkdir(parents=True, exist_ok=True)
     port, token, scratch = _free_port(), secrets.token_hex(16), tempfile.mkdtemp(prefix="lakehouse-spark-")
     chosen = CONFIGURATION | {
@@ -153,7 +153,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _java() -> str:
+def installed_java() -> str:
     """Find Java; errors: ServiceDown when it is missing or too old."""
     home = os.environ.get("JAVA_HOME")
     java = (home and shutil.which("java", path=f"{home}/bin")) or shutil.which("java")

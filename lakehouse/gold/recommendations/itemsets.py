@@ -32,5 +32,5 @@ def build(months: DataFrame, days: DataFrame, parameters: Parameters) -> DataFra
     total = days.agg(F.coalesce(F.sum("receipts"), F.lit(0)).alias("receipts")).collect()[0]["receipts"]
     counted = months.groupBy("items").agg(F.sum("receipts").alias("receipts"))
     frequent = counted.where(F.col("receipts") >= min_count(parameters.min_support, total))
-    support = (F.col("receipts") / F.lit(total).cast("double")).alias("support")
+    support = (F.col("receipts") / F.lit(max(total, 1)).cast("double")).alias("support")
     return frequent.select("items", F.size("items").alias("size"), "receipts", support)

@@ -1,0 +1,177 @@
+"""Rows of the bronze and silver tables and of the quarantine, on both engines."""
+
+from datetime import date
+from pathlib import Path
+
+from lakehouse.engine import Engine
+from lakehouse.parameters import Parameters
+from tests.rows import Row, built, chosen
+
+
+def lines(*given: str) -> list[Row]:
+    return [{"source_id": 7, "line_number": number, "line": line} for number, line in enumerate(given, 1)]
+
+
+def receipt(sold_on: str, customer_id: int, products: list[int], store_id: int = 101) -> Row:
+    on = date.fromisoformat(sold_on)
+    bought = {"products": products, "units": len(products)}
+    return {"month": sold_on[:7], "sold_on": on, "store_id": store_id, "customer_id": customer_id} | bought
+
+
+def test_lines_are_numbered_in_each_current_source(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"one\r\ntwo\r\n")
+    (tmp_path / "b.csv").write_bytes(b"three")
+    sources = [
+        {"source_id": 1, "entity": "transactions", "status": "current", "location": str(tmp_path / "a.csv")},
+        {"source_id": 2, "entity": "transactions", "status": "current", "location": str(tmp_path / "b.csv")},
+        {"source_id": 3, "entity": "transactions", "status": "superseded", "location": "/nowhere"},
+        {"source_id": 4, "entity": "categories", "status": "current", "location": "/nowhere"},
+    ]
+    found = built(engine, "bronze.transactions", sources=sources)
+    assert chosen(found, "source_id", "line_number", "line") == [(1, 1, "one"), (1, 2, "two"), (2, 1, "three")]
+
+
+def test_a_line_is_a_receipt(engine: Engine) -> None:
+    assert built(engine, "silver.receipts", transactions=lines("2013-02-01|103|1008848|34 5 34")) == [
+        {
+            "source_id": 7,
+            "line_number": 1,
+            "month": "2013-02",
+            "sold_on": date(2013, 2, 1),
+            "store_id": 103,
+            "customer_id": 1008848,
+            "products": [34, 5, 34],
+            "units": 3,
+        }
+    ]
+
+
+def test_the_same_line_twice_is_two_receipts(engine: Engine) -> None:
+    twice = lines("2013-02-01|103|1008848|34", "2013-02-01|103|1008848|34")
+    assert chosen(built(engine, "silver.receipts", transactions=twice), "line_number", "products") == [
+        (1, [34]),
+        (2, [34]),
+    ]
+
+
+def test_a_line_is_a_receipt_or_in_quarantine_never_both(engine: Engine) -> None:
+    given = lines("2013-02-01|103|7|34", "2013-02-30|103|7|34", "2013-02-01|103|7|", "2013-02-01|103|7")
+    kept = built(engine, "silver.receipts", transactions=given)
+    refused = built(engine, "ops.quarantine", transactions=given)
+    assert chosen(kept, "line_number") == [(1,)]
+    assert chosen(refused, "line_number", "entity", "rule", "line") == [
+        (2, "transactions", "bad_date", "2013-02-30|103|7|34"),
+        (3, "transactions", "no_products", "2013-02-01|103|7|"),
+        (4, "transactions", "wrong_field_count", "2013-02-01|103|7"),
+    ]
+
+
+def test_refused_reference_lines_are_in_the_same_quarantine(engine: Engine) -> None:
+    links = lines("v.Code_pr|v.code", "20|x")
+    found = built(engine, "ops.quarantine", categories=lines("one|BREAD"), product_categories=links)
+    assert sorted(chosen(found, "entity", "line", "status")) == [
+        ("categories", "one|BREAD", "open"),
+        ("product_categories", "20|x", "open"),
+    ]
+
+
+def test_a_category_name_keeps_its_commas(engine: Engine) -> None:
+    found = built(engine, "silver.categories", categories=lines("1|BREAD, CAKES, AND MORE", "2|MILK"))
+    assert chosen(found, "category_id", "category_name") == [(1, "BREAD, CAKES, AND MORE"), (2, "MILK")]
+
+
+def test_the_smallest_category_of_a_product_is_primary_and_repeats_are_counted(engine: Engine) -> None:
+    links = lines("v.Code_pr|v.code", "20|9", "20|4", "20|9", "21|9")
+    found = built(engine, "silver.product_categories", product_categories=links)
+    assert chosen(found, "product_id", "category_id", "is_primary", "lines") == [
+        (20, 4, True, 1),
+        (20, 9, False, 2),
+        (21, 9, True, 1),
+    ]
+
+
+def test_a_product_twice_in_a_line_is_two_units(engine: Engine) -> None:
+    found = built(engine, "silver.product_days", receipts=[receipt("2024-01-05", 1, [5, 5, 8])])
+    assert chosen(found, "product_id", "units", "receipts") == [(5, 2, 1), (8, 1, 1)]
+
+
+def test_products_are_counted_per_day_and_store(engine: Engine) -> None:
+    receipts = [
+        receipt("2024-01-05", 1, [5], store_id=101),
+        receipt("2024-01-05", 2, [5, 5], store_id=101),
+        receipt("2024-01-05", 3, [5], store_id=102),
+        receipt("2024-02-05", 3, [5], store_id=101),
+    ]
+    found = built(engine, "silver.product_days", receipts=receipts)
+    assert chosen(found, "month", "store_id", "units", "receipts") == [
+        ("2024-01", 101, 3, 2),
+        ("2024-01", 102, 1, 1),
+        ("2024-02", 101, 1, 1),
+    ]
+
+
+def test_a_customer_of_two_stores_is_one_customer_of_the_day(engine: Engine) -> None:
+    receipts = [receipt("2024-01-05", 1, [5], store_id=101), receipt("2024-01-05", 1, [6, 7], store_id=102)]
+    found = built(engine, "silver.sales_days", receipts=receipts)
+    assert chosen(found, "month", "receipts", "units", "customers") == [("2024-01", 2, 3, 1)]
+
+
+def test_the_units_of_a_day_are_summed_beyond_32_bits(engine: Engine) -> None:
+    large = receipt("2024-01-05", 1, []) | {"units": 2**31 - 1}
+    assert chosen(built(engine, "silver.sales_days", receipts=[large, large]), "units") == [(2**32 - 2,)]
+
+
+def test_a_customer_has_one_row_per_month_with_what_is_distinct(engine: Engine) -> None:
+    receipts = [
+        receipt("2024-01-05", 1, [9, 5, 9], store_id=102),
+        receipt("2024-01-03", 1, [5], store_id=101),
+        receipt("2024-02-01", 1, [6]),
+        receipt("2024-01-03", -4, [6]),
+    ]
+    found = built(engine, "silver.customer_months", receipts=receipts)
+    assert chosen(found, "customer_id", "month", "receipts", "units", "stores", "products") == [
+        (-4, "2024-01", 1, 1, [101], [6]),
+        (1, "2024-01", 2, 4, [101, 102], [5, 9]),
+        (1, "2024-02", 1, 1, [101], [6]),
+    ]
+    assert chosen(found[1:2], "first_on", "last_on") == [(date(2024, 1, 3), date(2024, 1, 5))]
+
+
+def test_a_customer_is_summed_over_months_and_categories_of_every_kind(engine: Engine) -> None:
+    first = {"month": "2024-01", "receipts": 2, "units": 5, "stores": [101, 102], "products": [5, 9]}
+    then = {"month": "2024-02", "receipts": 1, "units": 2, "stores": [101], "products": [5, 6]}
+    categories = [
+        {"product_id": 5, "category_id": 1, "is_primary": True},
+        {"product_id": 5, "category_id": 2, "is_primary": False},
+        {"product_id": 9, "category_id": 2, "is_primary": True},
+    ]
+    found = built(engine, "silver.customers", months=[first, then], categories=categories)
+    figures = ("frequency", "total_products", "diversity", "avg_quantity", "unique_stores", "unique_categories")
+    assert chosen(found, *figures, "products") == [(3, 7, 3, 2.3333, 2, 2, [5, 6, 9])]
+
+
+def test_a_product_without_category_is_in_category_zero_never_a_guessed_one(engine: Engine) -> None:
+    categories = [
+        {"product_id": 5, "category_id": 3, "is_primary": True},
+        {"product_id": 5, "category_id": 4, "is_primary": False},
+    ]
+    receipts = [receipt("2024-01-05", 1, [5, 6, 5]), receipt("2024-01-06", 2, [4])]
+    found = built(engine, "silver.basket_months", receipts=receipts, categories=categories)
+    assert chosen(found, "category_id", "basket_units", "receipts") == [(0, 1, 2), (3, 2, 1)]
+
+
+def test_an_itemset_frequent_in_one_month_is_counted_in_every_month(engine: Engine) -> None:
+    january = [receipt("2024-01-05", k, [1, 2]) for k in range(12)]
+    february = [receipt("2024-02-05", k, [1, 3]) for k in range(11)] + [receipt("2024-02-05", 11, [2, 1, 2])]
+    asked = Parameters(min_support=0.9, max_itemset_size=2)
+    found = built(engine, "silver.itemset_months", asked, receipts=january + february)
+    assert chosen(found, "items", "month", "receipts") == [
+        ([1], "2024-01", 12),
+        ([1], "2024-02", 12),
+        ([1, 2], "2024-01", 12),
+        ([1, 2], "2024-02", 1),
+        ([1, 3], "2024-02", 11),
+        ([2], "2024-01", 12),
+        ([2], "2024-02", 1),
+        ([3], "2024-02", 11),
+    ]
