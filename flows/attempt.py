@@ -6,6 +6,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib import import_module
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,18 +18,19 @@ from lakehouse import catalog, engine, release
 from lakehouse.errors import Blocked
 from lakehouse.landing import Delivery
 from lakehouse.ops import ledger, quality_results, quarantine, sources
-from lakehouse.refresh import Building, Scope, Workshop, Written, finished
+from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
 from lakehouse.release import Base, Release
 from lakehouse.silver import categories, product_categories, receipts, sales_days
-from lakehouse.table import Layer, Replace, ReplaceMonths, Table
+from lakehouse.table import Layer, ReplaceMonths, Table
 from lakehouse.version import code_version
 from quality import gates
-from quality.ledger import BRONZE, accounts
+from quality.ledger import BRONZE, accounts, earlier_counts
 from quality.recount import Count
 from quality.verdict import Verdict
 from quality.worker import Worker
 
-RULED = (receipts.TABLE, quarantine.TABLE, categories.TABLE, product_categories.TABLE)
+RULED = (receipts.TABLE, quarantine.TABLE)
+REFERENCE = {"categories": categories.TABLE, "product_categories": product_categories.TABLE}
 
 
 @dataclass
@@ -52,24 +55,32 @@ class Attempt:
         return self.base.release is None or self.base.release.code_version != code_version()
 
     def land(self, found: News) -> None:
-        """Write the table of sources and the lines of those that are new."""
-        admission = found.admission
-        taken = set(admission.current) if self.is_new_code else {d.source_id for d in admission.new}
+        """Write the table of sources and the lines of those that are new; known sources keep their lines."""
+        admission, base = found.admission, self.base.release
+        new = {one.source_id for one in admission.new}
+        known = earlier_counts(self.order.storage, self.base.versions) if self.is_new_code else {}
         for delivery in found.current:
-            if delivery.source_id in taken:
+            if delivery.source_id in new:
                 self.counts[delivery.source_id] = (delivery, self.checks.submit_recount(delivery.location))
+            elif delivery.source_id in known:
+                self.counts[delivery.source_id] = (delivery, _settled(known[delivery.source_id], delivery))
         self._begin_checks()
-        self.shop = replace(self.shop, scope=Scope(None if self.is_new_code else admission.touched))
         self._record(sources.TABLE, admission.rows)
-        self._build(BRONZE.values())
+        self.shop = replace(self.shop, scope=Scope(admission.touched if base else None))
+        self._build(table for entity, table in BRONZE.items() if base is None or entity in found.touched_entities)
 
     def keep_rules(self, found: News) -> None:
         """Write the receipts that keep the row rules, and quarantine the lines that do not."""
-        before = self._months(self.base.versions[receipts.TABLE.qualified_name], found.admission.touched)
-        self._build(RULED)
-        if not self.is_new_code and not found.touches_reference:
-            after = self._months(self.shop.versions[receipts.TABLE.qualified_name], found.admission.touched)
+        if self.is_new_code:
+            self.shop = replace(self.shop, scope=Scope())
+            return self._build([*RULED, *REFERENCE.values()])
+        touched = found.admission.touched
+        before = self._months(self.base.versions[receipts.TABLE.qualified_name], touched)
+        self._build([*RULED, *(table for entity, table in REFERENCE.items() if entity in found.touched_entities)])
+        if found.touched_entities == {"transactions"}:
+            after = self._months(self.shop.versions[receipts.TABLE.qualified_name], touched)
             self.shop = replace(self.shop, scope=replace(self.shop.scope, months=frozenset(before | after)))
+        return None
 
     def account(self) -> None:
         """Write the ledger and hold it to nothing missing; errors: Blocked."""
@@ -153,16 +164,17 @@ class Attempt:
             self.attached = self.checks.attach(self.shop.engine.address)
 
     def _build(self, tables: Iterable[Table]) -> None:
-        building = Building(self.shop, [catalog.entry(t.qualified_name) for t in tables], self._note)
+        chosen = list(tables)
+        building = Building(self.shop, [catalog.entry(t.qualified_name) for t in chosen], self._note)
         try:
-            building.wait(tables)
+            building.wait(chosen)
         finally:
             building.close()
 
     def _record(self, table: Table, rows: pa.Table) -> Written:
         """Write rows that the run itself made."""
         started = time.monotonic()
-        touched = None if isinstance(table.write, Replace) or self.is_new_code else _of_sources(rows)
+        touched = condition(table, self.shop.scope)
         version = self.order.storage.write(table, rows.to_reader(), self.order.run_id, touched)
         written = finished(self.shop, table, version, started)
         self._note(written)
@@ -190,6 +202,7 @@ class Attempt:
 def attempt(order: Order, base: Base) -> Iterator[Attempt]:
     """Start the checks and the engine, and end both; what was found is recorded whatever happens."""
     with Worker() as checks:
+        Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
         started = engine.start(order.settings)
         try:
             shop = Workshop(started, order.storage, order.parameters, order.run_id, dict(base.versions))
@@ -210,6 +223,8 @@ def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str
     return [{"run_id": order.run_id, "gate": gate, **v._asdict()} for gate, v in verdicts]
 
 
-def _of_sources(rows: pa.Table) -> str:
-    ids = sorted(set(rows["source_id"].to_pylist()))
-    return f"source_id in ({', '.join(map(str, ids))})" if ids else "source_id is null"
+def _settled(count: Count, delivery: Delivery) -> Future[Count]:
+    """Take an earlier count for granted: what a known source delivered is in bronze, wherever its file is now."""
+    future: Future[Count] = Future()
+    future.set_result(count._replace(sha256=delivery.sha256))
+    return future

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from flows.attempt import RULED, Attempt, attempt
+from flows.attempt import REFERENCE, RULED, Attempt, attempt
 from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
@@ -43,7 +43,7 @@ def medallion(order: Order, step: Step) -> Outcome:
             step("ledger", work.account)
         else:
             work.touch_nothing()
-        silver = [t for t in catalog.tables(Layer.SILVER) if t not in RULED]
+        silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE.values())]
         work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
         step("silver", lambda: work.wait(silver))
         return _published(order, step, work, found, catalog.groups())

@@ -33,8 +33,10 @@ class News:
         return self.last is not None and self.last.run_key == self.run_key
 
     @property
-    def touches_reference(self) -> bool:
-        return any(one.entity in REFERENCE for one in self.admission.new)
+    def touched_entities(self) -> set[str]:
+        """Give the entities of which a source is new or superseded."""
+        rows = self.admission.rows.to_pylist()
+        return {row["entity"] for row in rows if row["source_id"] in self.admission.touched}
 
     @property
     def current(self) -> list[Delivery]:

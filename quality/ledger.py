@@ -62,6 +62,17 @@ def accounts(
     return pa.Table.from_pylist(found, ledger.TABLE.arrow_schema)
 
 
+def earlier_counts(storage: Storage, versions: Mapping[str, int]) -> dict[int, Count]:
+    """Give what the ledger says was counted in the sources known already."""
+    rows = storage.rows(ledger.TABLE, versions[ledger.TABLE.qualified_name]).to_pylist()
+    told = {(row["source_id"], row["hop"]): row["expected"] for row in rows}
+    sizes = {source_id: expected for (source_id, hop), expected in told.items() if hop == "admitted to landing"}
+    return {
+        source_id: Count(told[source_id, "landing to bronze"], told.get((source_id, "landing to silver"), 0), size, "")
+        for source_id, size in sizes.items()
+    }
+
+
 def _entry(
     run_id: str, delivery: Delivery, hop: str, control: str, expected: int, found: int, bad: int
 ) -> dict[str, Any]:
