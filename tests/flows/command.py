@@ -20,7 +20,7 @@ def lakehouse(
     clean = {name: os.environ[name] for name in KEPT if name in os.environ}
     given = clean | {"LAKEHOUSE_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1"} | dict(env or {})
     command = [sys.executable, "-c", SETUP + before + START, *map(str, arguments)]
-    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300, check=False)
 
 
 def answer(home: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Any:

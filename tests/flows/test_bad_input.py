@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lakehouse.sample import write_sample
 
+from lakehouse.sample import write_sample
 from tests.flows.command import answer, lakehouse
 
 RUN = ("run", "--no-prefect", "--no-checks")
@@ -74,7 +74,9 @@ def test_files_that_cannot_be_transactions_are_rejected_and_stop_nothing(sample:
     (files / "e.csv").symlink_to(tmp_path / "nowhere")
     done = lakehouse(tmp_path / "home", *RUN, "--source", folder)
     assert done.returncode == 0, done.stderr
-    rows = answer(tmp_path / "home", "query", "select path, detail from ops.sources where status = 'rejected' order by path")
+    rows = answer(
+        tmp_path / "home", "query", "select path, detail from ops.sources where status = 'rejected' order by path"
+    )
     assert [(row["path"].split("/")[1], row["detail"].split(" of ")[0]) for row in rows] == [
         ("a.csv", "it is no file"),
         ("b.csv", "it is binary, not text"),
@@ -122,5 +124,7 @@ def test_a_query_that_is_wrong_is_one_sentence(sample: Path, tmp_path: Path) -> 
 
 def test_a_root_that_cannot_be_written_is_named(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    said = refused(tmp_path / "home", 1, *RUN, "--source", str(sample), LAKEHOUSE_ROOT=str(tmp_path / "file" / "tables"))
+    said = refused(
+        tmp_path / "home", 1, *RUN, "--source", str(sample), LAKEHOUSE_ROOT=str(tmp_path / "file" / "tables")
+    )
     assert "Could not create" in said

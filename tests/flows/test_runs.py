@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lakehouse.sample import SampleCounts, write_sample
 
+from lakehouse.sample import SampleCounts, write_sample
 from tests.flows.command import answer, digests, lakehouse, run
 
 KILL = """
@@ -157,7 +157,12 @@ def test_a_killed_run_leaves_readers_on_the_last_release(
     more = later_part(sample[0], tmp_path / "more")
     killed = lakehouse(home, "run", "--source", more, "--no-prefect", "--no-checks", before=point)
     assert killed.returncode == -9
-    committed = point.rstrip().endswith("killed") and "found = whole" in point and "release" in point and DIE in point.split("found = whole")[1]
+    committed = (
+        point.rstrip().endswith("killed")
+        and "found = whole" in point
+        and "release" in point
+        and DIE in point.split("found = whole")[1]
+    )
     if not committed and not is_first:
         assert digests(home) == digests(published)
     if not committed and is_first:
@@ -186,11 +191,14 @@ def test_too_many_bad_lines_block_the_release(sample: tuple[Path, SampleCounts],
     assert "105_Tran.csv: at most 5 % of the lines are in quarantine: 50.00 %" in done.stderr
 
 
-def test_a_suite_that_fails_blocks_the_release(published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
+def test_a_suite_that_fails_blocks_the_release(
+    published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
     before = """
 import lakehouse.gold.summary.product_sales as module
 whole = module.build
-def build(days, categories): return whole(days, categories).selectExpr('product_id', 'category_id', '0 as units', 'receipts')
+def build(days, categories):
+    return whole(days, categories).selectExpr('product_id', 'category_id', '0 as units', 'receipts')
 module.build = build
 """
     done = lakehouse(tmp_path, "run", "--source", sample[0], "--no-prefect", before=before)
@@ -223,7 +231,11 @@ module.build = build
     assert now["gold.sales_totals"] != then["gold.sales_totals"]
 
 
-def test_transactions_from_postgres_give_the_same_gold(sample: tuple[Path, SampleCounts], published: Path, tmp_path: Path) -> None:
-    done = lakehouse(tmp_path, "run", "--source", sample[0], "--no-prefect", "--no-checks", env={"TRANSACTIONS_SOURCE": "postgres"})
+def test_transactions_from_postgres_give_the_same_gold(
+    sample: tuple[Path, SampleCounts], published: Path, tmp_path: Path
+) -> None:
+    done = lakehouse(
+        tmp_path, "run", "--source", sample[0], "--no-prefect", "--no-checks", env={"TRANSACTIONS_SOURCE": "postgres"}
+    )
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path) == digests(published)

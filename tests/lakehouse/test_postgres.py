@@ -212,7 +212,7 @@ def test_everything_killed_and_its_process_id_given_to_another(home: Settings) -
 def test_a_killed_initdb_leaves_nothing_half(tmp_path: Path) -> None:
     chosen = home_of(tmp_path)
     first = User(chosen)
-    assert within(10, lambda: (folder(chosen) / "data.new" / "PG_VERSION").exists())
+    assert within(10, (folder(chosen) / "data.new" / "PG_VERSION").exists)
     os.kill(keeper_process(chosen), signal.SIGKILL)
     first.kill()
     with connection(chosen) as opened:
