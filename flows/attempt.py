@@ -45,6 +45,7 @@ class Attempt:
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
     pending: list[Future[list[Verdict]]] = field(default_factory=list)
     attached: Future[None] | None = None
+    documents: Future[None] | None = None
     counts: dict[int, tuple[Delivery, Future[Count]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     building: Building | None = None
@@ -127,8 +128,15 @@ class Attempt:
         version = self.shop.versions[sales_days.TABLE.qualified_name]
         found = [("volume", v) for v in gates.volume_gate(self.order.storage, version, self.order.parameters)]
         suites = [("suite", v) for future in self.pending for v in future.result()]
+        self.documents = self.checks.submit_documents(self.order.settings.documents)
         published = {name: w.version for name, w in self.written.items()}
         self._judge(found + [(gate, v) for gate, v in suites if published.get(v.table) == v.version])
+
+    def document(self) -> str:
+        """Wait for the Data Docs of the suites; give their folder."""
+        if self.documents is not None:
+            self.documents.result()
+        return str(self.order.settings.documents)
 
     def publish(self, found: News) -> Release:
         """Commit the release: from here on readers see it."""
@@ -159,7 +167,7 @@ class Attempt:
         return published
 
     def _begin_checks(self) -> None:
-        """Have the child process import what suites need: after the counts, which the ledger waits for."""
+        """Connect the process of the checks to the engine: after the counts, which the ledger waits for."""
         if self.order.parameters.enable_quality_checks:
             self.attached = self.checks.attach(self.shop.engine.address)
 
@@ -191,6 +199,7 @@ class Attempt:
     def _judge(self, found: list[tuple[str, Verdict]]) -> None:
         self.verdicts += found
         if reasons := gates.broken(v for _, v in found):
+            self.document()
             raise Blocked(reasons)
 
     def _months(self, version: int, touched: frozenset[int]) -> set[str]:
@@ -199,24 +208,32 @@ class Attempt:
 
 
 @contextmanager
-def attempt(order: Order, base: Base) -> Iterator[Attempt]:
-    """Start the checks and the engine, and end both; what was found is recorded whatever happens."""
+def checking(order: Order) -> Iterator[Worker]:
+    """Start the process of the checks, which imports what suites need while there is other work."""
     with Worker() as checks:
-        Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
-        started = engine.start(order.settings)
+        if order.parameters.enable_quality_checks:
+            checks.prepare()
+        yield checks
+
+
+@contextmanager
+def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
+    """Start the engine, and end it; what was found is recorded whatever happens."""
+    Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
+    started = engine.start(order.settings)
+    try:
+        shop = Workshop(started, order.storage, order.parameters, order.run_id, dict(base.versions))
+        work = Attempt(order, base, shop, checks)
         try:
-            shop = Workshop(started, order.storage, order.parameters, order.run_id, dict(base.versions))
-            work = Attempt(order, base, shop, checks)
-            try:
-                yield work
-            finally:
-                if work.building is not None:
-                    work.building.close()
-                if work.verdicts:
-                    order.storage.create(quality_results.TABLE, order.run_id)
-                    order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
+            yield work
         finally:
-            started.stop()
+            if work.building is not None:
+                work.building.close()
+            if work.verdicts:
+                order.storage.create(quality_results.TABLE, order.run_id)
+                order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
+    finally:
+        started.stop()
 
 
 def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from flows.attempt import REFERENCE, RULED, Attempt, attempt
+from flows.attempt import REFERENCE, RULED, Attempt, attempt, checking
 from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
@@ -32,21 +32,26 @@ def medallion(order: Order, step: Step) -> Outcome:
 
     Errors: Blocked (nothing is published), and what the steps raise. A group that fails is told in the outcome.
     """
-    found = step("admit", lambda: news(order), retries=2)
-    if found.is_published and found.last is not None:
-        return _unchanged(order, step, found.last, found.run_key)
-    base = step("begin", lambda: release.begin(order.storage, order.run_id))
-    with attempt(order, base) as work:
-        if work.is_new_code or found.admission.is_news:
-            step("bronze", lambda: work.land(found))
-            step("rules", lambda: work.keep_rules(found))
-            step("ledger", work.account)
-        else:
-            work.touch_nothing()
-        silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE.values())]
-        work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
-        step("silver", lambda: work.wait(silver))
-        return _published(order, step, work, found, catalog.groups())
+    with checking(order) as checks:
+        found = step("admit", lambda: news(order), retries=2)
+        if found.is_published and found.last is not None:
+            return _unchanged(order, step, found.last, found.run_key)
+        base = step("begin", lambda: release.begin(order.storage, order.run_id))
+        with attempt(order, base, checks) as work:
+            return _built(order, step, work, found)
+
+
+def _built(order: Order, step: Step, work: Attempt, found: News) -> Outcome:
+    if work.is_new_code or found.admission.is_news:
+        step("bronze", lambda: work.land(found))
+        step("rules", lambda: work.keep_rules(found))
+        step("ledger", work.account)
+    else:
+        work.touch_nothing()
+    silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE.values())]
+    work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
+    step("silver", lambda: work.wait(silver))
+    return _published(order, step, work, found, catalog.groups())
 
 
 def single_group(group: str, order: Order, step: Step) -> Outcome:
@@ -56,7 +61,7 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
     """
     found = step("admit", lambda: current_news(order))
     base = step("begin", lambda: release.begin(order.storage, order.run_id))
-    with attempt(order, base) as work:
+    with checking(order) as checks, attempt(order, base, checks) as work:
         work.touch_nothing()
         gold = catalog.tables(Layer.GOLD, group)
         silver = [itemset_months.TABLE] if any(_is_made_of(t, itemset_months.TABLE) for t in gold) else []
@@ -77,6 +82,7 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
     step("gates", work.judge)
     published = step("publish", lambda: work.publish(found))
     step("exports", lambda: export(order, published))
+    step("documents", work.document)
     if order.sync_to_frontend:
         step("sync", lambda: sync(order), retries=2)
     return Outcome(published, found.run_key, failures=work.failures)

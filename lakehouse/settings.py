@@ -41,6 +41,10 @@ class Settings(BaseSettings):
         return self.output_path or self.lakehouse_home / "exports"
 
     @property
+    def documents(self) -> Path:
+        return self.lakehouse_home / "data-docs"
+
+    @property
     def logs(self) -> Path:
         return self.logs_path or self.lakehouse_home / "logs"
 

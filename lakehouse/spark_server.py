@@ -63,10 +63,11 @@ kill -9 0
 
 @dataclass(frozen=True)
 class SparkServer:
-    """A running server: where it is reached, and the process that keeps it."""
+    """A running server: where it is reached, the process that keeps it, and the folder of what it forgets."""
 
     address: str
     keeper: subprocess.Popen[bytes]
+    scratch: str
 
     def stop(self) -> None:
         """End the server, and wait until it has."""
@@ -114,7 +115,7 @@ def start_server(partitions: int, log: Path) -> SparkServer:
             env=environment,
             start_new_session=True,
         )
-    server = SparkServer(f"sc://localhost:{port}/;token={token}", keeper)
+    server = SparkServer(f"sc://localhost:{port}/;token={token}", keeper, scratch)
     _await(server, port, log, before)
     return server
 
@@ -157,9 +158,8 @@ def installed_java() -> str:
     """Find Java; errors: ServiceDown when it is missing or too old."""
     home = os.environ.get("JAVA_HOME")
     java = (home and shutil.which("java", path=f"{home}/bin")) or shutil.which("java")
-    command = [java or "false", "-version"]
-    said = subprocess.run(command, check=False, capture_output=True, text=True).stderr
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    said = java and subprocess.run([java, "-version"], check=False, capture_output=True, text=True).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', said or "")
     if java and found and int(found[1]) >= OLDEST_JAVA:
         return java
     reason = f"Java {found[1]} is installed" if found else "no Java is installed"

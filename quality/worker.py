@@ -71,8 +71,12 @@ class Worker:
         """Count a file; what comes before `attach` does not wait for Great Expectations."""
         return self._submit(f"recount of {location}", lambda value: Count(*value), do="recount", location=location)
 
+    def prepare(self) -> Future[None]:
+        """Begin to import Great Expectations, beside recounts."""
+        return self._submit("prepare", _nothing, do="prepare")
+
     def attach(self, address: str) -> Future[None]:
-        """Connect to an engine (sc://...), and import Great Expectations."""
+        """Connect to an engine (sc://...), once Great Expectations is imported."""
         token = os.environ.get(TOKEN)  # the engine sets it when it starts, which may be after this process was made
         return self._submit(f"attach to {address}", _nothing, do="attach", address=address, token=token)
 
@@ -137,6 +141,7 @@ class _Child:
     """What the process keeps between requests."""
 
     def __init__(self) -> None:
+        self.imports = threading.Thread(target=_import_suites, daemon=True)
         self.session: SparkSession | None = None
         self.results: dict[str, ExpectationSuiteValidationResult] = {}
 
@@ -144,6 +149,8 @@ class _Child:
         match request:
             case {"do": "recount", "location": location}:
                 return recount(location)
+            case {"do": "prepare"}:
+                self.imports.start()
             case {"do": "attach", "address": address, "token": token}:
                 self.attach(address, token)
             case {"do": "check", "table": table, "uri": uri, "version": version}:
@@ -157,13 +164,11 @@ class _Child:
     def attach(self, address: str, token: str | None) -> None:
         if token:
             os.environ[TOKEN] = token
-        gc.disable()  # the imports leave nothing to collect, and looking for it takes a fifth of their time
+        if self.imports.ident is None:
+            self.imports.start()
+        self.imports.join()
         from pyspark.sql import SparkSession
 
-        import quality.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
-
-        gc.freeze()
-        gc.enable()
         self.session = SparkSession.builder.remote(address).create()
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
 
@@ -201,6 +206,14 @@ def main() -> None:
             message = " ".join(str(error).split())[:1_000]
             answer = {"id": request["id"], "error": message or type(error).__name__}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _import_suites() -> None:
+    gc.disable()  # the imports leave nothing to collect, and looking for it takes a fifth of their time
+    import quality.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
+
+    gc.freeze()
+    gc.enable()
 
 
 def _receive(requests: SimpleQueue[dict[str, Any]]) -> None:
