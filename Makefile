@@ -29,8 +29,8 @@ test: setup ## run the tests; what is skipped says why
 	@.venv/bin/pytest $(ARGS)
 
 check: setup ## see that format, lint, types, imports and contracts hold, documents included
-	@$(call quietly,format,.venv/bin/ruff format --check --quiet .)
-	@$(call quietly,lint,.venv/bin/ruff check --quiet .)
+	@$(call quietly,format,.venv/bin/ruff format --check --output-format concise .)
+	@$(call quietly,lint,.venv/bin/ruff check --output-format concise .)
 	@$(call quietly,types,.venv/bin/mypy)
 	@$(call quietly,imports,.venv/bin/lint-imports)
 	@$(call quietly,contracts,.venv/bin/pytest --quiet tests/contracts)
@@ -54,7 +54,7 @@ clean: setup ## stop what runs here and remove .lakehouse: data, releases, logs
 	@rm -rf .lakehouse
 
 lock: setup ## write requirements.lock again after a change of pyproject.toml; keeps the versions that still fit
-	@.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	@$(UV) compile pyproject.toml --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 	@$(MAKE) --no-print-directory setup
 
@@ -63,8 +63,10 @@ quietly = if said=$$($(2) 2>&1); then echo "$(1): OK"; else printf '%s\n' "$$sai
 # A document is replaced only by a whole one.
 generate = .venv/bin/python -m $(1) > $(2).new && mv $(2).new $(2) && echo "$(2) is up to date"
 
-# pip only fetches uv, by its hash; uv does the rest in seconds. uv does not read pip's configuration: where it
-# cannot download, pip does. The build backend comes from the lock too, so nothing is fetched that has no hash.
+# Nothing is fetched that has no hash in the lock. pip fetches uv, and setuptools for what comes as source; uv does the
+# rest in a fraction of pip's time. uv does not read pip's configuration: where it cannot download, pip does.
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-build-isolation
+UV = .venv/bin/uv pip
 $(READY): pyproject.toml requirements.lock
 	@set -e; python=; for candidate in $(PYTHON); do \
 		if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
@@ -77,10 +79,10 @@ $(READY): pyproject.toml requirements.lock
 		$$python -m venv --clear .venv || { \
 			echo "$$python cannot make a virtual environment: on Debian, install python3-venv." >&2; exit 1; }; fi
 	@echo "Installing the packages of requirements.lock into .venv: a minute or two the first time."
-	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
-	@.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r .venv/uv.lock
-	@.venv/bin/uv pip sync --quiet --python .venv/bin/python --compile-bytecode --require-hashes requirements.lock \
-		|| .venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.lock
-	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --offline --editable .
+	@sed -n -e '/^uv==/,/[^\\]$$/p' -e '/^setuptools==/,/[^\\]$$/p' requirements.lock > .venv/first.lock
+	@$(PIP) --no-deps -r .venv/first.lock
+	@$(UV) sync --quiet --python .venv/bin/python --no-build-isolation --require-hashes --compile-bytecode \
+		requirements.lock || $(PIP) -r requirements.lock
+	@$(UV) install --quiet --python .venv/bin/python --no-build-isolation --no-deps --offline --editable .
 	@touch $(READY)
 	@echo "Ready."
