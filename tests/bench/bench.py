@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+from rich.console import Console
+from rich.table import Table as Grid
+
 from lakehouse import catalog, release
 from lakehouse.sample import write_sample
 from lakehouse.storage import Storage
 from lakehouse.table import DOUBLE, Layer, Table
-from rich.console import Console
-from rich.table import Table as Grid
 
 HERE = Path(__file__).parent
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -139,7 +140,7 @@ def compare(home: Path, script: Path) -> None:
 
 
 def differences(table: Table, ours: object, theirs: duckdb.DuckDBPyRelation) -> int:
-    """Count the rows that only one of the two has, or that differ by more than a float's last written digit or a millionth."""
+    """Count rows that only one has, or that differ by more than a float's last written digit or a millionth."""
     told = ("label", "description", "recommendations")
     shared = [c for c in table.columns if c.name in theirs.columns and c.name not in told]
     wrong = [
