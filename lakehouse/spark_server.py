@@ -123,11 +123,10 @@ def start_server(partitions: int, log: Path) -> SparkServer:
 def _await(server: SparkServer, port: int, log: Path, before: int) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _answers(port):
-        if server.keeper.poll() is not None:
-            raise ServiceDown("Spark", "this machine", _reason(log, before), f"{log} has it all; or use ENGINE=sail.")
-        if time.monotonic() > deadline:
+        ended = server.keeper.poll() is not None
+        if ended or time.monotonic() > deadline:
             server.stop()
-            reason = f"it did not answer within {PATIENCE_SECONDS} s"
+            reason = _reason(log, before) if ended else f"it did not answer within {PATIENCE_SECONDS} s"
             raise ServiceDown("Spark", "this machine", reason, f"See {log}, or use ENGINE=sail.")
         time.sleep(0.05)
 
@@ -135,11 +134,11 @@ def _await(server: SparkServer, port: int, log: Path, before: int) -> None:
 def _reason(log: Path, before: int) -> str:
     """Find in what Spark said why it ended."""
     said = log.read_bytes()[before:].decode("utf-8", "replace")
-    if missing := re.findall(r":: (\S+): (?:not found|configuration not found)", said):
-        jars = sorted({name.replace("#", ":").replace(";", ":") for name in missing})
-        return f"these jars could not be fetched: {', '.join(jars)}"
-    wrong = [line for line in said.splitlines() if re.search(r"exception|error|unable|failed", line, re.IGNORECASE)]
-    return " ".join((wrong or said.splitlines() or ["it ended without a word"])[0].split())[:300]
+    if missing := sorted(set(re.findall(r":: (\S+): (?:configuration )?not found", said))):
+        return f"its jars could not be fetched: {', '.join(missing).replace('#', ':').replace(';', ':')}"
+    first = re.search(r"^.*(exception|error|unable|failed)", said, re.IGNORECASE | re.MULTILINE)
+    told = said[first.start() :] if first else said or "it ended without a word"
+    return " ".join(told.split())[:300]
 
 
 def _answers(port: int) -> bool:

@@ -1,17 +1,27 @@
 """What tests share: engines that start once, homes of their own, an environment without the developer's settings."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from io import StringIO
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from rich.console import Console
 
+from flows.events import Events
+from flows.medallion import medallion
+from flows.order import ordered
+from flows.report import RunFacts
+from flows.run import carried_out, direct
 from lakehouse.engine import Engine, start
 from lakehouse.errors import ServiceDown
+from lakehouse.parameters import validated
 from lakehouse.settings import Settings, load_settings
 from lakehouse.spark_server import installed_java
 from tests.reference import MISSING
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 ALLOWED_SKIPS = (MISSING, "root may read everything")
 FOREIGN = ("LAKEHOUSE_", "POSTGRES_", "PREFECT_")
 OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA")
@@ -20,6 +30,7 @@ SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compilin
 for name in list(os.environ):  # before a test module is imported: some libraries read it then
     if name not in OURS and (name.startswith(FOREIGN) or name.lower() in Settings.model_fields):
         del os.environ[name]
+os.environ["JDK_JAVA_OPTIONS"] = SMALL_JVM
 
 
 @pytest.fixture
@@ -40,12 +51,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         installed_java()
     except ServiceDown as missing:
         pytest.skip(missing.reason)
-    with pytest.MonkeyPatch.context() as changed:
-        changed.setenv("JDK_JAVA_OPTIONS", SMALL_JVM)
-        engines = _started("spark", tmp_path_factory.mktemp("spark"))
-        engine = next(engines)
-    yield engine
-    yield from engines
+    yield from _started("spark", tmp_path_factory.mktemp("spark"))
 
 
 @pytest.fixture(scope="session", params=["sail", "spark"])
@@ -56,24 +62,31 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report: pytest.TestReport = yield
-    return _held_to_run(report)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _held_to_run((yield))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    report: pytest.CollectReport = yield
-    return _held_to_run(report)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _held_to_run((yield))
 
 
-def _held_to_run(report):
+def _held_to_run(report: Report) -> Report:
     """Where nothing may be skipped, make a skip a failure, unless its reason is an allowed one."""
     if os.environ.get("LAKEHOUSE_NO_SKIPS") == "1" and report.skipped and not hasattr(report, "wasxfail"):
-        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        said = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        reason = str(said).removeprefix("Skipped: ")
         if reason not in ALLOWED_SKIPS:
             report.outcome, report.longrepr = "failed", f"skipped, where nothing may be: {reason}"
     return report
+
+
+def run_lakehouse(home: Path, source: Path, engine: str = "sail", **parameters: object) -> RunFacts:
+    """Run the main job in this process, without Prefect; errors are the job's own."""
+    settings = load_settings(lakehouse_home=home, engine=engine)
+    order = ordered("medallion-etl", settings, validated(**parameters), source)
+    events = Events(settings.logs, order.flow, order.run_id, Console(file=StringIO()))
+    return carried_out(order, events, direct(events), medallion, lambda _: None)
 
 
 def _started(name: str, home: Path) -> Iterator[Engine]:
