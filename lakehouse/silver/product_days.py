@@ -1,8 +1,9 @@
 """Units and receipts per day, store and product: the additive fact behind totals, series and tops."""
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
+from lakehouse.frames import grouped
+from lakehouse.kernels.sales import product_days
 from lakehouse.silver import receipts
 from lakehouse.table import BIGINT, DATE, INT, STRING, Between, Column, Expression, Layer, ReplaceMonths, Table
 
@@ -30,9 +31,4 @@ TABLE = Table(
 
 
 def build(receipts: DataFrame) -> DataFrame:
-    place = ("month", "sold_on", "store_id")
-    units = receipts.select(*place, F.explode("products").alias("product_id"), F.lit(1).alias("u"), F.lit(0).alias("r"))
-    distinct = F.explode(F.array_distinct("products")).alias("product_id")
-    holders = receipts.select(*place, distinct, F.lit(0).alias("u"), F.lit(1).alias("r"))
-    totals = units.unionAll(holders).groupBy(*place, "product_id")
-    return totals.agg(F.sum("u").alias("units"), F.sum("r").alias("receipts"))
+    return grouped(receipts.select("month", "sold_on", "store_id", "products"), ("month",), product_days, TABLE)
