@@ -67,17 +67,23 @@ class Storage:
 
         Errors: BrokenContract, StorageFailed.
         """
-        with _told("write", self.uri(table)):
-            write_deltalake(
-                self.uri(table),
-                conformed(rows, table),
-                mode="overwrite",
-                predicate=touched,
-                schema_mode="overwrite" if touched is None else None,
-                partition_by=[table.partition] if table.partition else None,
-                commit_properties=_made_by(run_id),
-            )
-            return int(self._open(table).version())
+        broken: list[Exception] = []
+        try:
+            with _told("write", self.uri(table)):
+                write_deltalake(
+                    self.uri(table),
+                    _noted(conformed(rows, table), broken),
+                    mode="overwrite",
+                    predicate=touched,
+                    schema_mode="overwrite" if touched is None else None,
+                    partition_by=[table.partition] if table.partition else None,
+                    commit_properties=_made_by(run_id),
+                )
+                return int(self._open(table).version())
+        except StorageFailed:
+            if broken:  # not the storage: the rows
+                raise broken[0] from None
+            raise
 
     def write_frame(self, table: Table, frame: DataFrame, run_id: str, touched: str | None = None) -> int:
         """Do what `write` does, committed by the engine of the frame; for engines that write Delta as declared."""
@@ -143,6 +149,19 @@ def conformed(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
             yield chosen.cast(schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _noted(rows: pa.RecordBatchReader, broken: list[Exception]) -> pa.RecordBatchReader:
+    """Pass a stream on, and note the error that ends it: through Arrow's C interface only its text would come."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from rows
+        except Exception as error:
+            broken.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
 def _made_by(run_id: str, retries: int | None = None) -> CommitProperties:

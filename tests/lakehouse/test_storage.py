@@ -1,0 +1,289 @@
+"""Tables in storage: contracts on write, versions, readers of three kinds, and a storage that refuses."""
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.engine import Engine
+from lakehouse.errors import BrokenContract, StorageFailed
+from lakehouse.storage import Storage, conformed
+from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
+
+COLUMNS = (
+    Column("source_id", BIGINT, "The file."),
+    Column("month", STRING, "The month."),
+    Column("units", INT, "Units."),
+    Column("items", INTS, "Items.", nullable=True),
+)
+MONTHS = Table(
+    layer=Layer.SILVER,
+    name="months",
+    doc="One row per source and month.",
+    columns=COLUMNS,
+    keys=("source_id", "month"),
+    write=ReplaceMonths(),
+    partition="month",
+    grows_with="receipts",
+)
+SOURCES = Table(
+    layer=Layer.SILVER,
+    name="of_sources",
+    doc="One row per source and month.",
+    columns=COLUMNS,
+    keys=("source_id", "month"),
+    write=ReplaceSources(),
+    partition="month",
+    grows_with="receipts",
+)
+LOG = Table(layer=Layer.OPS, name="log", doc="One row per entry.", columns=COLUMNS[:1], keys=(), write=Append())
+Row = tuple[int, str, int]
+Write = Callable[..., int]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "tables"))
+
+
+@pytest.fixture
+def write(engine: Engine, storage: Storage) -> Write:
+    """Write rows the way the engine's growing tables are written: by Spark itself, or by delta-rs from Sail."""
+
+    def write(table: Table, rows: list[Row], touched: str | None = None, types: str = "bigint, string, int") -> int:
+        storage.create(table, "r1")
+        names = ("source_id", "month", "units")
+        schema = ", ".join(f"{name} {kind}" for name, kind in zip(names, types.split(", "), strict=True))
+        frame = engine.session.createDataFrame(rows, schema).selectExpr(*names, "array(1, 2) as items")
+        if engine.commits:
+            return storage.write_frame(table, frame, "r2", touched)
+        return storage.write(table, engine.rows(frame, pa.schema(frame.toArrow().schema)), "r2", touched)
+
+    return write
+
+
+def read(storage: Storage, table: Table, version: int) -> list[Row]:
+    rows = storage.rows(table, version).to_pylist()
+    return sorted((row["source_id"], row["month"], row["units"]) for row in rows)
+
+
+def test_version_zero_is_an_empty_table_of_the_declared_columns(storage: Storage) -> None:
+    assert storage.version(MONTHS) is None
+    assert storage.create(MONTHS, "r1") == 0
+    assert storage.create(MONTHS, "r2") == 0
+    assert storage.rows(MONTHS, 0).schema.equals(MONTHS.arrow_schema)
+    assert storage.count(MONTHS, 0) == 0
+
+
+def test_a_write_replaces_everything(write: Write, storage: Storage) -> None:
+    assert write(MONTHS, [(1, "2024-01", 5), (2, "2024-02", 6)]) == 1
+    assert write(MONTHS, [(3, "2024-03", 7)]) == 2
+    assert read(storage, MONTHS, 2) == [(3, "2024-03", 7)]
+    assert read(storage, MONTHS, 1) == [(1, "2024-01", 5), (2, "2024-02", 6)]
+
+
+def test_a_write_replaces_the_touched_months(write: Write, storage: Storage) -> None:
+    write(MONTHS, [(1, "2024-01", 5), (2, "2024-02", 6)])
+    assert write(MONTHS, [(3, "2024-02", 7)], "month in ('2024-02', '2024-03')") == 2
+    assert read(storage, MONTHS, 2) == [(1, "2024-01", 5), (3, "2024-02", 7)]
+
+
+def test_a_write_replaces_the_touched_sources_in_every_month(write: Write, storage: Storage) -> None:
+    write(SOURCES, [(-1, "2024-01", 5), (2, "2024-01", 6), (2, "2024-02", 6)])
+    assert write(SOURCES, [(2, "2024-03", 7)], "source_id in (2)") == 2
+    assert read(storage, SOURCES, 2) == [(-1, "2024-01", 5), (2, "2024-03", 7)]
+
+
+def test_a_write_of_no_rows_empties_what_is_touched(write: Write, storage: Storage) -> None:
+    write(MONTHS, [(1, "2024-01", 5), (2, "2024-02", 6)])
+    version = write(MONTHS, [], "month in ('2024-02')")
+    assert read(storage, MONTHS, version) == [(1, "2024-01", 5)]
+    assert read(storage, MONTHS, write(MONTHS, [])) == []
+
+
+def test_a_null_where_none_may_be_is_refused_and_nothing_is_written(write: Write, storage: Storage) -> None:
+    write(MONTHS, [(1, "2024-01", 5)])
+    with pytest.raises(BrokenContract, match=r"silver\.months: the build gave .*nulls in units, .* declares none"):
+        write(MONTHS, [(2, "2024-01", None)])
+    assert storage.version(MONTHS) == 1
+
+
+def test_a_null_is_kept_where_it_may_be(storage: Storage) -> None:
+    storage.create(MONTHS, "r1")
+    rows = pa.Table.from_pylist([{"source_id": 1, "month": "2024-01", "units": 1, "items": None}], MONTHS.arrow_schema)
+    assert storage.rows(MONTHS, storage.write(MONTHS, rows.to_reader(), "r2"))["items"].null_count == 1
+
+
+def test_other_columns_are_refused(engine: Engine, storage: Storage) -> None:
+    storage.create(MONTHS, "r1")
+    frame = engine.session.range(3)
+    with pytest.raises(BrokenContract, match=r"the build gave columns \['id'\], the table declares columns"):
+        if engine.commits:
+            storage.write_frame(MONTHS, frame, "r2")
+        else:
+            storage.write(MONTHS, frame.toArrow().to_reader(), "r2")
+    assert storage.version(MONTHS) == 0
+
+
+def test_columns_are_put_in_their_declared_order_and_type() -> None:
+    rows = pa.table({"items": [[1]], "units": [3], "month": ["2024-01"], "source_id": [1]})
+    assert conformed(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
+
+
+def test_a_column_added_to_a_table_comes_with_the_next_whole_write(write: Write, storage: Storage) -> None:
+    before = Table(
+        layer=Layer.SILVER, name="months", doc="One row per source.", columns=COLUMNS[:2], keys=("source_id",),
+        write=ReplaceMonths(), partition="month",
+    )  # fmt: skip
+    storage.create(before, "r0")
+    version = write(MONTHS, [(1, "2024-01", 5)])
+    assert storage.rows(MONTHS, version).schema.names == MONTHS.arrow_schema.names
+    with pytest.raises(BrokenContract):
+        write(MONTHS, [(1, "2024-01", None)])
+
+
+def test_every_commit_names_its_run(write: Write, storage: Storage) -> None:
+    write(MONTHS, [(1, "2024-01", 5)])
+    newest, first = DeltaTable(storage.uri(MONTHS)).history()
+    assert "r2" in str(newest)
+    assert first["run_id"] == "r1"
+
+
+def test_a_restored_version_is_written_on(write: Write, storage: Storage) -> None:
+    write(MONTHS, [(1, "2024-01", 5)])
+    write(MONTHS, [(2, "2024-01", 6)])
+    assert storage.restore(MONTHS, 1, "r3") == 3
+    assert read(storage, MONTHS, 3) == [(1, "2024-01", 5)]
+    assert write(MONTHS, [(3, "2024-02", 7)], "month in ('2024-02')") == 4
+    assert read(storage, MONTHS, 4) == [(1, "2024-01", 5), (3, "2024-02", 7)]
+    assert storage.restore(MONTHS, 4, "r4") == 4
+
+
+def test_three_readers_see_the_same_version(write: Write, storage: Storage, spark: Engine) -> None:
+    old = write(MONTHS, [(1, "2024-01", 5), (2, "2024-02", 6)])
+    write(MONTHS, [(9, "2024-09", 9)])
+    expected = [(1, "2024-01", 5), (2, "2024-02", 6)]
+    months = storage.dataset(MONTHS, old)
+    asked = "SELECT source_id, month, units FROM months ORDER BY 1"
+    with duckdb.connect() as connection:
+        connection.register("months", months)
+        assert connection.execute(asked).fetchall() == expected
+    assert read(storage, MONTHS, old) == expected
+    frame = spark.session.read.format("delta").option("versionAsOf", old).load(storage.uri(MONTHS))
+    assert [
+        tuple(row) for row in frame.select("source_id", "month", "units").orderBy("source_id").collect()
+    ] == expected
+
+
+def test_no_table_asks_for_more_than_every_reader_can(write: Write, storage: Storage) -> None:
+    write(MONTHS, [(1, "2024-01", 5)])
+    write(MONTHS, [(1, "2024-01", 6)], "month in ('2024-01')")
+    protocol = DeltaTable(storage.uri(MONTHS)).protocol()
+    assert protocol.min_reader_version == 1
+    assert not protocol.reader_features
+
+
+def test_of_two_that_append_on_one_version_one_wins(storage: Storage) -> None:
+    version = storage.create(LOG, "r1")
+    outcomes: list[Any] = []
+    ready = threading.Barrier(2)
+
+    def append(source_id: int) -> None:
+        ready.wait()
+        try:
+            outcomes.append(storage.append(LOG, [{"source_id": source_id}], "r2", after=version))
+        except StorageFailed as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=append, args=(k,)) for k in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    failed = [found for found in outcomes if isinstance(found, StorageFailed)]
+    assert len(failed) == 1 and str(failed[0]).startswith(f"Could not append to {storage.uri(LOG)}: ")
+    assert storage.count(LOG, 1) == 1 and storage.version(LOG) == 1
+
+
+def test_a_failing_build_keeps_its_own_error(engine: Engine, storage: Storage) -> None:
+    def broken(_: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise ValueError("no such basket")
+        yield
+
+    storage.create(MONTHS, "r1")
+    frame = engine.session.range(3).mapInArrow(broken, MONTHS.sql_schema)
+    with pytest.raises(Exception, match="no such basket") as raised:
+        if engine.commits:
+            storage.write_frame(MONTHS, frame, "r2")
+        else:
+            storage.write(MONTHS, engine.rows(frame, MONTHS.arrow_schema), "r2")
+    assert not isinstance(raised.value, BrokenContract)
+    assert storage.version(MONTHS) == 0
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root mounts a small file system")
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "lakehouse-test", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_storage_says_so_and_keeps_what_was_there(full: Path) -> None:
+    storage = Storage(str(full / "tables"))
+    storage.create(MONTHS, "r1")
+    kept = storage.write(MONTHS, _many(10), "r2")
+    (full / "filler").write_bytes(os.urandom(900_000))
+    with pytest.raises(StorageFailed, match=r"^Could not write .*silver/months: .*(?i:no space|full).* has room\.$"):
+        storage.write(MONTHS, _many(200_000), "r3")
+    assert storage.count(MONTHS, kept) == 10
+    assert storage.version(MONTHS) == kept
+    (full / "filler").unlink()
+    assert storage.count(MONTHS, storage.write(MONTHS, _many(20), "r4")) == 20
+
+
+def test_a_full_storage_is_told_of_spark_too(full: Path, spark: Engine) -> None:
+    storage = Storage(str(full / "tables"))
+    storage.create(MONTHS, "r1")
+    (full / "filler").write_bytes(os.urandom(900_000))
+    frame = spark.session.range(200_000).selectExpr(
+        "id as source_id", "'2024-01' as month", "cast(hash(id) as int) as units", "array(cast(id as int)) as items"
+    )
+    with pytest.raises(StorageFailed, match=r"^Could not write .*silver/months: .*No space left"):
+        storage.write_frame(MONTHS, frame, "r2")
+    assert storage.version(MONTHS) == 0
+
+
+def test_a_storage_that_is_no_folder_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tables").write_text("a file")
+    with pytest.raises(StorageFailed, match=r"^Could not create .*/tables/silver/months: .*\. Check that it exists"):
+        Storage(str(tmp_path / "tables")).create(MONTHS, "r1")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_storage_that_may_not_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir(mode=0o555)
+    with pytest.raises(StorageFailed, match=r"^Could not create .*(?i:permission denied).* may be written"):
+        Storage(str(tmp_path / "tables")).create(MONTHS, "r1")
+
+
+def _many(count: int) -> pa.RecordBatchReader:
+    """Make rows that do not compress."""
+    noise = pa.array([os.urandom(8) for _ in range(count)], pa.binary(8)).view(pa.int64())
+    columns = [noise, pa.array(["2024-01"] * count), pa.array(range(count), pa.int32()), pa.nulls(count, INTS.arrow)]
+    return pa.table(columns, MONTHS.arrow_schema.names).to_reader()
