@@ -1,16 +1,20 @@
 """Lines of the reference files to categories and product categories, and to what is refused.
 
-`categories` is `id|name` without a header, `product_categories` is `product|category` with one. Small files: a line
-at a time.
+`categories` is `id|name` without a header, `product_categories` is `product|category` with one. Small files.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lakehouse.kernels.distinct import counted
 from lakehouse.kernels.receipts import MAX_INT, Refusal, number_of, octet_refusal, quarantined
 
 HEADER = "v.Code_pr|v.code"
+PLAIN_PAIR = r"^\d{1,9}\|[1-9]\d{0,8}$"  # other lines are looked at one by one
+WIDTH = 31  # bits of a number
 
 
 class Category(NamedTuple):
@@ -73,20 +77,20 @@ def refused_categories(lines: pa.Table) -> pa.Table:
 
 def accepted_product_categories(lines: pa.Table) -> pa.Table:
     """Give product_id, category_id, is_primary and how many lines say so, each pair once, sorted."""
-    counts: dict[ProductCategory, int] = {}
-    for read in map(read_product_category, without_header(lines)["line"].to_pylist()):
-        if isinstance(read, ProductCategory):
-            counts[read] = counts.get(read, 0) + 1
-    pairs = sorted(counts)
-    first: dict[int, int] = {}
-    for pair in pairs:
-        first.setdefault(pair.product_id, pair.category_id)
+    rows = without_header(lines)["line"]
+    plain = pc.match_substring_regex(rows, PLAIN_PAIR)
+    odd = map(read_product_category, rows.filter(pc.invert(plain)).to_pylist())
+    kept = np.array([pair for pair in odd if isinstance(pair, ProductCategory)], np.int64).reshape(-1, 2)
+    fields = pc.split_pattern(rows.filter(plain).combine_chunks(), "|").flatten()
+    pairs = np.concatenate([fields.cast(pa.int64()).to_numpy().reshape(-1, 2), kept])
+    codes, counts = counted((pairs[:, 0] << WIDTH) | pairs[:, 1])
+    products = codes >> WIDTH
     return pa.table(
         {
-            "product_id": pa.array([p.product_id for p in pairs], pa.int32()),
-            "category_id": pa.array([p.category_id for p in pairs], pa.int32()),
-            "is_primary": pa.array([first[p.product_id] == p.category_id for p in pairs], pa.bool_()),
-            "lines": pa.array([counts[p] for p in pairs], pa.int32()),
+            "product_id": pa.array(products.astype(np.int32)),
+            "category_id": pa.array((codes & MAX_INT).astype(np.int32)),
+            "is_primary": pa.array(np.diff(products, prepend=-1) != 0),
+            "lines": pa.array(counts.astype(np.int32)),
         }
     )
 
@@ -94,10 +98,10 @@ def accepted_product_categories(lines: pa.Table) -> pa.Table:
 def refused_product_categories(lines: pa.Table) -> pa.Table:
     """Name, for each line that breaks a rule, the rule; the header is no row."""
     rows = without_header(lines)
-    return quarantined(rows, "product_categories", [read_product_category(line) for line in rows["line"].to_pylist()])
+    odd = rows.filter(pc.invert(pc.match_substring_regex(rows["line"], PLAIN_PAIR)))
+    return quarantined(odd, "product_categories", [read_product_category(line) for line in odd["line"].to_pylist()])
 
 
 def without_header(lines: pa.Table) -> pa.Table:
     """Leave out line 1 where it is the header."""
-    pairs = zip(lines["line_number"].to_pylist(), lines["line"].to_pylist(), strict=True)
-    return lines.filter(pa.array([(number, line) != (1, HEADER) for number, line in pairs], pa.bool_()))
+    return lines.filter(pc.or_(pc.not_equal(lines["line_number"], 1), pc.not_equal(lines["line"], HEADER)))

@@ -4,6 +4,7 @@ An itemset frequent in all months together is frequent in one of them (or in a b
 are mined apart, and what any of them found is counted in every other.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from pyspark.sql import functions as F
 
 from lakehouse.frames import grouped
 from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, mining_blocks
+from lakehouse.kernels.rules import padded, row_numbers, unpadded
 from lakehouse.parameters import Parameters
 from lakehouse.silver import receipts
 from lakehouse.table import BIGINT, INTS, STRING, Between, Column, Expression, Layer, Table
@@ -47,17 +49,18 @@ class Known:
     @classmethod
     def of(cls, mined: pa.Table, blocks: dict[str, str]) -> "Known":
         """Gather what blocks found; a block is known by its `month` column."""
-        items = [tuple(found) for found in mined["items"].to_pylist()]
-        place = {found: k for k, found in enumerate(sorted(set(items)))}
-        at = np.array([place[found] for found in items], np.int64)
-        unknown = np.full(len(place), -1, np.int64)
+        sets = padded(mined["items"])
+        at = row_numbers(sets)
+        _, first = np.unique(at, return_index=True)
+        unknown = np.full(len(first), -1, np.int64)
         block, receipts = mined["month"].to_numpy(), mined["receipts"].to_numpy()
-        alone = [b for b in set(blocks.values()) if list(blocks.values()).count(b) == 1]
+        used = Counter(blocks.values())
         counts = {}
-        for month in (m for m, b in blocks.items() if b in alone):
-            counts[month] = unknown.copy()
-            counts[month][at[block == blocks[month]]] = receipts[block == blocks[month]]
-        return cls(pa.array(sorted(place), pa.list_(pa.int32())), counts, unknown)
+        for month, name in blocks.items():
+            if used[name] == 1:
+                counts[month] = unknown.copy()
+                counts[month][at[block == name]] = receipts[block == name]
+        return cls(unpadded(sets[first]), counts, unknown)
 
 
 def build(receipts: DataFrame, parameters: Parameters) -> DataFrame:
