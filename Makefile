@@ -64,8 +64,9 @@ quietly = if said=$$($(2) 2>&1); then echo "$(1): OK"; else printf '%s\n' "$$sai
 generate = .venv/bin/python -m $(1) > $(2).new && mv $(2).new $(2) && echo "$(2) is up to date"
 
 # Nothing is fetched that has no hash in the lock. pip fetches uv, and setuptools for what comes as source; uv does the
-# rest in a fraction of pip's time. uv does not read pip's configuration: where it cannot download, pip does.
-PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-build-isolation
+# rest in a fraction of pip's time. uv does not read pip's configuration: where it cannot download, pip does. The lock
+# is complete, hence --no-deps: older pips would look beyond it for packages that are asked for with extras.
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --no-build-isolation
 UV = .venv/bin/uv pip
 $(READY): pyproject.toml requirements.lock
 	@set -e; python=; for candidate in $(PYTHON); do \
@@ -80,7 +81,7 @@ $(READY): pyproject.toml requirements.lock
 			echo "$$python cannot make a virtual environment: on Debian, install python3-venv." >&2; exit 1; }; fi
 	@echo "Installing the packages of requirements.lock into .venv: a minute or two the first time."
 	@sed -n -e '/^uv==/,/[^\\]$$/p' -e '/^setuptools==/,/[^\\]$$/p' requirements.lock > .venv/first.lock
-	@$(PIP) --no-deps -r .venv/first.lock
+	@$(PIP) -r .venv/first.lock
 	@$(UV) sync --quiet --python .venv/bin/python --no-build-isolation --require-hashes --compile-bytecode \
 		requirements.lock || $(PIP) -r requirements.lock
 	@$(UV) install --quiet --python .venv/bin/python --no-build-isolation --no-deps --offline --editable .
