@@ -39,7 +39,9 @@ class Service:
         return done.stdout
 
     def last_run(self, flow_name: str) -> dict[str, Any]:
-        asked = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED"]}}}, "flows": {"name": {"any_": [flow_name]}}}
+        ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED"]}}}
+        named = {"name": {"any_": [flow_name]}}
+        asked = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": ended, "flows": named}
         content = json.dumps(asked).encode()
         request = urllib.request.Request(
             f"{self.api_url}/flow_runs/filter", content, {"Content-Type": "application/json"}
