@@ -99,8 +99,10 @@ class Building:
         return [self._results[t.qualified_name].result() for t in tables if t.qualified_name in self._results]
 
     def close(self) -> None:
-        """Begin nothing more, and wait for what was begun."""
+        """Begin nothing more, and wait for what was begun; who still waits for the rest gets CancelledError."""
         with self._lock:
+            for name in self._waiting:
+                self._results[name].cancel()
             self._waiting.clear()
         self._pool.shutdown(wait=True)
 

@@ -1,0 +1,158 @@
+"""Builds that are run and committed: versions, scope, who commits, and what a failure takes with it."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame
+
+from lakehouse import catalog
+from lakehouse.catalog import Entry
+from lakehouse.engine import Engine
+from lakehouse.errors import InputFailed
+from lakehouse.gold.analytics import daily_sales, monthly_sales
+from lakehouse.gold.summary import product_sales
+from lakehouse.parameters import Parameters
+from lakehouse.refresh import Building, Scope, Workshop, Written, condition, digest_of, refresh
+from lakehouse.silver import customers, product_categories, receipts, sales_days
+from lakehouse.storage import Storage
+from lakehouse.table import Table
+from tests.rows import Row, arrow_rows
+
+ENTRY = catalog.entry
+DAYS = "silver.sales_days"
+
+
+def receipt(sold_on: str, customer_id: int, units: int = 1) -> Row:
+    on = date.fromisoformat(sold_on)
+    return {"month": sold_on[:7], "sold_on": on, "customer_id": customer_id, "units": units, "line_number": customer_id}
+
+
+@pytest.fixture
+def shop(engine: Engine, tmp_path: Path) -> Workshop:
+    storage = Storage(str(tmp_path / "tables"))
+    versions = {t.qualified_name: storage.create(t, "r1") for t in (receipts.TABLE, sales_days.TABLE)}
+    return Workshop(engine, storage, Parameters(), "r2", versions)
+
+
+def given(shop: Workshop, table: Table, rows: Iterable[Row]) -> None:
+    """Write the rows of an input."""
+    shop.storage.create(table, "r1")
+    made = arrow_rows(table, rows).to_reader()
+    shop.versions[table.qualified_name] = shop.storage.write(table, made, "r1")
+
+
+def days(shop: Workshop) -> list[tuple[date, int]]:
+    rows = shop.storage.rows(sales_days.TABLE, shop.versions[DAYS]).to_pylist()
+    return sorted((row["sold_on"], row["receipts"]) for row in rows)
+
+
+def test_a_table_is_built_of_the_versions_at_hand(shop: Workshop) -> None:
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1), receipt("2024-01-05", 2)])
+    at_hand = shop.versions["silver.receipts"]
+    given(shop, receipts.TABLE, [])
+    shop.versions["silver.receipts"] = at_hand
+    written = refresh(shop, ENTRY(DAYS))
+    assert (written.version, written.rows, written.digest) == (1, 1, None)
+    assert shop.versions[DAYS] == 1
+    assert days(shop) == [(date(2024, 1, 5), 2)]
+
+
+def test_only_the_touched_months_are_built_anew(shop: Workshop) -> None:
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1), receipt("2024-02-05", 2)])
+    refresh(shop, ENTRY(DAYS))
+    given(shop, receipts.TABLE, [receipt("2024-02-06", 1), receipt("2024-02-06", 2)])  # January is not looked at
+    refresh(replace(shop, scope=Scope(months=frozenset({"2024-02"}))), ENTRY(DAYS))
+    assert days(shop) == [(date(2024, 1, 5), 1), (date(2024, 2, 6), 2)]
+
+
+def test_a_gold_table_is_digested(shop: Workshop) -> None:
+    given(shop, sales_days.TABLE, [{"sold_on": date(2024, 1, 5)}, {"sold_on": date(2024, 1, 6)}])
+    shop.storage.create(daily_sales.TABLE, "r1")
+    written = refresh(shop, ENTRY("gold.daily_sales"))
+    assert written.digest == digest_of(shop.storage, daily_sales.TABLE, 1)
+    assert written.digest is not None and written.digest.startswith("2-")
+
+
+def test_spark_commits_what_grows_with_customers_and_nothing_else(shop: Workshop) -> None:
+    given(shop, customers.TABLE, [{"customer_id": 4}])
+    names = ("gold.customer_sales", "gold.sales_totals")
+    for name in names:
+        table = ENTRY(name).table
+        shop.storage.create(table, "r1")
+        for t in table.inputs.values():
+            shop.versions.setdefault(t.qualified_name, shop.storage.create(t, "r1"))
+        refresh(shop, ENTRY(name))
+    by = [
+        DeltaTable(shop.storage.uri(ENTRY(n).table)).history()[0] for n in ("gold.customer_sales", "gold.sales_totals")
+    ]
+    assert ["Spark" in str(commit.get("engineInfo")) for commit in by] == [shop.engine.name == "spark", False]
+
+
+def test_a_failure_takes_with_it_what_is_made_of_it_and_nothing_else(shop: Workshop) -> None:
+    def broken(receipts: DataFrame) -> DataFrame:
+        raise ValueError("no days today")
+
+    given(shop, product_categories.TABLE, [])
+    names = ("silver.product_days", "gold.product_sales", "gold.monthly_sales")
+    for name in names:
+        shop.storage.create(ENTRY(name).table, "r1")
+    seen: list[Written] = []
+    failing = Entry(sales_days.TABLE, broken, "")
+    building = Building(shop, [failing, *map(ENTRY, names)], seen.append)
+    building.wait([product_sales.TABLE])
+    with pytest.raises(ValueError, match="no days today"):
+        building.wait([sales_days.TABLE])
+    with pytest.raises(InputFailed, match=r"gold\.monthly_sales was not built, because silver\.sales_days failed\."):
+        building.wait([monthly_sales.TABLE])
+    building.close()
+    assert {w.table.qualified_name for w in seen} == {"silver.product_days", "gold.product_sales"}
+
+
+def test_what_was_not_begun_when_the_building_closes_is_cancelled(sail: Engine, tmp_path: Path) -> None:
+    storage, started, go = Storage(str(tmp_path)), threading.Event(), threading.Event()
+    versions = {receipts.TABLE.qualified_name: storage.create(receipts.TABLE, "r1")}
+
+    def slow(receipts: DataFrame) -> DataFrame:
+        started.set()
+        go.wait()
+        raise ValueError("too late")
+
+    entries = [Entry(sales_days.TABLE, slow, ""), ENTRY("gold.daily_sales")]
+    building = Building(Workshop(sail, storage, Parameters(), "r2", versions), entries, lambda _: None)
+    started.wait()
+    threading.Timer(0.1, go.set).start()
+    building.close()
+    with pytest.raises(CancelledError):
+        building.wait([daily_sales.TABLE])
+
+
+@pytest.mark.parametrize(
+    ("name", "scope", "sql"),
+    [
+        ("silver.receipts", Scope(), None),
+        ("silver.receipts", Scope(sources=frozenset({3, -1})), "source_id in (-1, 3)"),
+        ("silver.receipts", Scope(sources=frozenset()), "source_id is null"),
+        ("silver.sales_days", Scope(months=frozenset({"2024-02", "2024-01"})), "month in ('2024-01', '2024-02')"),
+        ("silver.sales_days", Scope(sources=frozenset({3})), None),
+        ("gold.daily_sales", Scope(frozenset({3}), frozenset({"2024-01"})), None),
+    ],
+)
+def test_what_is_replaced_follows_from_how_a_table_lands(name: str, scope: Scope, sql: str | None) -> None:
+    assert condition(ENTRY(name).table, scope) == sql
+
+
+def test_tables_are_built_after_their_inputs(shop: Workshop) -> None:
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1)])
+    shop.storage.create(daily_sales.TABLE, "r1")
+    seen: list[Written] = []
+    note: Callable[[Written], None] = seen.append
+    building = Building(shop, [ENTRY("gold.daily_sales"), ENTRY(DAYS)], note)
+    assert [w.rows for w in building.wait([daily_sales.TABLE])] == [1]
+    building.close()
+    assert [w.table.qualified_name for w in seen] == [DAYS, "gold.daily_sales"]
