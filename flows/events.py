@@ -24,7 +24,7 @@ Facts = dict[str, object]
 _SECRET_NAME = re.compile(r"password|secret|token|credential|auth_string|access_key", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
 _STYLES = {"started": "cyan", "finished": "green", "failed": "bold red"}
-_HIDDEN_ON_CONSOLE = ("timestamp", "event", "flow_name", "task_name", "run_id", "seconds")
+_HIDDEN_ON_CONSOLE = ("parameters", "timestamp", "event", "flow_name", "task_name", "run_id", "seconds")
 
 
 def _now() -> datetime:

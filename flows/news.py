@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from flows.events import error_console
 from flows.order import Order
 from lakehouse import landing, release
 from lakehouse.errors import BadInput
@@ -74,7 +75,10 @@ def deliveries(order: Order) -> list[Delivery]:
     from_postgres = settings.transactions_source == "postgres"
     files = [] if from_postgres else landing.transaction_files(landing_of(order))
     if order.source is not None:
-        load(settings, order.source, transactions=from_postgres)
+        for entity, count in load(settings, order.source, transactions=from_postgres).items():
+            if count.refused:
+                told = f"{count.refused} of {count.lines} lines of {entity} were refused at the load"
+                error_console().print(f"{told}: they are in PostgreSQL's table refused_lines.")
     taken = extract(settings, settings.lakehouse_home / "extracts", REFERENCE, from_postgres)
     return files + [landing.delivery(e.entity, e.name, e.path) for e in taken if e.path is not None]
 

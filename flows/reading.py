@@ -5,6 +5,7 @@ from typing import Annotated
 import duckdb
 import pyarrow.compute as pc
 import typer
+from pyarrow.dataset import Dataset
 
 from flows.shown import show, show_one
 from lakehouse import catalog, release
@@ -16,6 +17,7 @@ from lakehouse.settings import load_settings
 from lakehouse.storage import Storage
 from lakehouse.table import Layer
 
+HIDDEN = "__of_release__"  # between layer and name of what views stand on
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, alone on standard output.")]
 AtRelease = Annotated[int | None, typer.Option("--release", "-r", help="A release's number; the newest otherwise.")]
 
@@ -81,22 +83,29 @@ def query(
     number: AtRelease = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a release in SQL (DuckDB); no engine is started."""
+    """Ask a release, and the logs of runs, in SQL (DuckDB); no engine is started."""
     opened = snapshot(number)
     with duckdb.connect() as database:
         for layer in Layer:
             database.execute(f"create schema if not exists {layer.value}")
         for name in opened.release.tables:
-            hidden = name.replace(".", "__")
-            database.register(hidden, opened.dataset(name))
-            database.execute(f"create view {name} as select * from {hidden}")
+            _offer(database, name, opened.dataset(name))
+        for table in catalog.tables(Layer.OPS):
+            if table.is_log and (version := opened.storage.version(table)) is not None:
+                _offer(database, table.qualified_name, opened.storage.dataset(table, version))
         database.execute("set enable_external_access = false; set lock_configuration = true")
         try:
             found = database.sql(sql)  # None where it gives no rows
             rows = [] if found is None else found.to_arrow_table().to_pylist()
         except duckdb.Error as error:
-            raise BadQuery(str(error)) from None
+            raise BadQuery(str(error).replace(HIDDEN, ".")) from None
     show(rows, as_json, "No row.")
+
+
+def _offer(database: duckdb.DuckDBPyConnection, name: str, rows: Dataset) -> None:
+    hidden = name.replace(".", HIDDEN)
+    database.register(hidden, rows)
+    database.execute(f"create view {name} as select * from {hidden}")
 
 
 def digest(number: AtRelease = None, as_json: AsJson = False) -> None:

@@ -75,10 +75,10 @@ class RunFacts:
     parent: int | None
     created_at: datetime
     seconds: float
-    receipts: int
-    units: int
-    customers: int
-    products: int
+    receipts: int | None
+    units: int | None
+    customers: int | None
+    products: int | None
     ledger: Sequence[LedgerRow]
     quarantine_rules: Sequence[RuleCount]
     tables: Sequence[TableVersion]
@@ -109,13 +109,14 @@ def markdown(facts: RunFacts) -> str:
 def console_summary(facts: RunFacts) -> Grid:
     """Give the report in a few lines, to be printed by rich."""
     refused = sum(rule.lines for rule in facts.quarantine_rules)
+    is_counted = facts.release_id is not None
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
         *(("Rejected", file) for file in facts.rejected),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
-        ("Quarantine", f"{refused:,} lines"),
-        ("Ledger", ledger_verdict(facts)),
+        ("Quarantine", f"{refused:,} lines" if is_counted else None),
+        ("Ledger", ledger_verdict(facts) if is_counted else None),
         ("Exports", facts.exports),
         ("Page", facts.page),
     ]

@@ -5,13 +5,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from rich.console import Console
-
 from flows.events import Events
 from flows.facts import failed_facts, published_facts, record
 from flows.medallion import Outcome
 from flows.order import Order, Step
 from flows.report import RunFacts, Verdict, console_summary
+from flows.shown import wide_console
 from lakehouse.errors import GroupFailed, LakehouseError
 
 T = TypeVar("T")
@@ -60,5 +59,6 @@ def carried_out(
 
 
 def print_summary(facts: RunFacts) -> None:
-    """Print the report in a few lines to standard output."""
-    Console().print(console_summary(facts), soft_wrap=True)
+    """Print what a release says in a few lines to standard output; a failure is told by who gets the error."""
+    if facts.release_id is not None:
+        wide_console().print(console_summary(facts))

@@ -8,6 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+LEAST_WIDTH = 160  # a terminal wraps a line that is too long for it; a line cut short is lost
+
+
+def wide_console() -> Console:
+    """Make the console of results: wide enough for an address or a path on one line."""
+    return Console(width=max(Console().width, LEAST_WIDTH), highlight=False)
+
 
 def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "There is nothing.") -> None:
     """Print rows of equal keys; `nothing` is said where there are none."""
@@ -20,7 +27,7 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "Th
     grid = Grid(*rows[0], box=None, header_style="bold", pad_edge=False)
     for row in rows:
         grid.add_row(*(escape(_text(v)) for v in row.values()))
-    Console().print(grid)
+    wide_console().print(grid)
 
 
 def show_one(facts: Mapping[str, object], as_json: bool) -> None:
@@ -31,7 +38,7 @@ def show_one(facts: Mapping[str, object], as_json: bool) -> None:
     grid = Grid.grid(padding=(0, 2))
     for name, value in facts.items():
         grid.add_row(name, escape(_text(value)))
-    Console().print(grid)
+    wide_console().print(grid)
 
 
 def _plain(value: object) -> object:
@@ -53,7 +60,7 @@ def _text(value: object) -> str:
         case None:
             return ""
         case datetime():
-            return f"{value:%Y-%m-%d %H:%M:%S}"
+            return f"{value:%Y-%m-%d %H:%M:%S} UTC"
         case bool():
             return "yes" if value else "no"
         case int():

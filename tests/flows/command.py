@@ -8,6 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lakehouse import catalog, release
+from lakehouse.refresh import digest_of
+from lakehouse.release import Release
+from lakehouse.storage import Storage
+from lakehouse.table import Layer
+
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
 SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
 START = "\nfrom flows.cli import main\nmain()\n"
@@ -36,6 +42,15 @@ def run(home: Path, source: Path, *options: object, env: Mapping[str, str] | Non
     assert done.returncode == 0, done.stderr
 
 
-def digests(home: Path, *options: object) -> dict[str, str]:
-    """Digest the gold tables readers see."""
-    return {row["table"]: row["digest"] for row in answer(home, "digest", *options)}
+def digests(home: Path, release_id: int | None = None) -> dict[str, str]:
+    """Digest the gold tables readers see, or those of a release."""
+    storage = Storage(str(home / "tables"))
+    seen = release.latest(storage) if release_id is None else release.at(storage, release_id)
+    gold = catalog.tables(Layer.GOLD)
+    return {t.qualified_name: digest_of(storage, t, seen.tables[t.qualified_name]) for t in gold}
+
+
+def newest(home: Path) -> Release | None:
+    """Give the release readers see, if any."""
+    published = release.history(Storage(str(home / "tables")))
+    return published[-1] if published else None

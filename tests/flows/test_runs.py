@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse.sample import SampleCounts, write_sample
-from tests.flows.command import answer, digests, lakehouse, run
+from tests.flows.command import answer, digests, lakehouse, newest, run
 
 KILL = """
 import os, signal
@@ -58,7 +58,7 @@ def test_every_line_is_accounted_for(published: Path, sample: tuple[Path, Sample
     assert all(a["difference"] == 0 for a in accounts)
     landed = [a for a in transactions if a["hop"] == "landing to bronze"]
     assert sum(a["expected"] for a in landed) == counts.receipts + sum(counts.bad.values())
-    assert {a["control"] for a in transactions} == {"rows", "units"}
+    assert {a["control"] for a in transactions} == {"bytes", "rows", "units"}
     refused = answer(published, "quarantine")
     assert {rule: sum(r["rule"] == rule for r in refused) for rule in counts.bad} == counts.bad
     (totals,) = answer(published, "query", "select receipts, units, customers from gold.sales_totals")
@@ -135,43 +135,55 @@ def test_a_rollback_brings_back_exports_and_digests_exactly(
     assert done.returncode == 0, done.stderr
     assert (digests(home), exported()) == before
     run(home, tmp_path / "more")
-    assert digests(home) == digests(home, "--release", 2)
+    assert digests(home) == digests(home, 2)
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        KILL.format(module="refresh", function="refresh", early=DIE_AT.format(table="silver.customers"), late=""),
-        KILL.format(module="refresh", function="refresh", early="", late=DIE_AT.format(table="silver.receipts")),
-        KILL.format(module="refresh", function="refresh", early="", late=DIE_AT.format(table="gold.itemsets")),
-        KILL.format(module="release", function="commit", early=DIE, late=""),
-        KILL.format(module="release", function="commit", early="", late=DIE),
-    ],
-    ids=["before silver.customers", "after silver.receipts", "after gold.itemsets", "before the commit", "after it"],
-)
+@pytest.fixture(scope="module")
+def more(tmp_path_factory: pytest.TempPathFactory, sample: tuple[Path, SampleCounts]) -> Path:
+    return later_part(sample[0], tmp_path_factory.mktemp("more") / "landing")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, more: Path) -> dict[str, str]:
+    """The digests of a run that nobody killed."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    run(home, more)
+    return digests(home)
+
+
+POINTS = {
+    "before silver.customers": (("refresh", "refresh"), DIE_AT.format(table="silver.customers"), ""),
+    "after silver.receipts": (("refresh", "refresh"), "", DIE_AT.format(table="silver.receipts")),
+    "after gold.itemsets": (("refresh", "refresh"), "", DIE_AT.format(table="gold.itemsets")),
+    "before the commit": (("release", "commit"), DIE, ""),
+    "after the commit": (("release", "commit"), "", DIE),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("is_first", [True, False], ids=["first run", "second run"])
 def test_a_killed_run_leaves_readers_on_the_last_release(
-    point: str, is_first: bool, published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+    point: str, is_first: bool, published: Path, more: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    home = tmp_path / "home" if is_first else home_like(published, tmp_path / "home")
-    more = later_part(sample[0], tmp_path / "more")
-    killed = lakehouse(home, "run", "--source", more, "--no-prefect", "--no-checks", before=point)
+    home = tmp_path if is_first else home_like(published, tmp_path)
+    (module, function), early, late = POINTS[point]
+    before = KILL.format(module=module, function=function, early=early or "pass", late=late or "pass")
+    killed = lakehouse(home, "run", "--source", more, "--no-prefect", "--no-checks", before=before)
     assert killed.returncode == -9
-    committed = (
-        point.rstrip().endswith("killed")
-        and "found = whole" in point
-        and "release" in point
-        and DIE in point.split("found = whole")[1]
-    )
-    if not committed and not is_first:
+    seen = newest(home)
+    if point == "after the commit":
+        assert digests(home) == undisturbed
+    elif is_first:
+        assert seen is None
+    else:
+        assert seen is not None
+        assert seen.release_id == 1
         assert digests(home) == digests(published)
-    if not committed and is_first:
-        assert lakehouse(home, "status").returncode == 1
     run(home, more)
-    run(tmp_path / "undisturbed", more)
-    assert digests(home) == digests(tmp_path / "undisturbed")
-    manifest = json.loads((home / "exports" / "manifest.json").read_text())
-    assert manifest["release_id"] == answer(home, "status")["release"]
+    assert digests(home) == undisturbed
+    after = newest(home)
+    assert after is not None
+    assert json.loads((home / "exports" / "manifest.json").read_text())["release_id"] == after.release_id
 
 
 def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
@@ -222,9 +234,9 @@ module.build = build
     assert done.returncode == 1
     assert "clustering" in done.stderr
     assert "the lamp is out" in done.stderr
-    newest = answer(home, "status")
-    assert newest["release"] == 2
-    assert newest["groups"] == {"analytics": 2, "clustering": 1, "recommendations": 2, "summary": 2}
+    seen = answer(home, "status")
+    assert seen["release"] == 2
+    assert seen["groups"] == {"analytics": 2, "clustering": 1, "recommendations": 2, "summary": 2}
     now, then = digests(home), digests(published)
     clustering = {"gold.customer_segments", "gold.segment_profiles"}
     assert {name for name in now if now[name] == then[name]} >= clustering
