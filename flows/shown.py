@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,6 +46,8 @@ def _plain(value: object) -> object:
     match value:
         case datetime() | date():
             return value.isoformat()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
         case Mapping():
             return {str(k): _plain(v) for k, v in value.items()}
         case list() | tuple():
