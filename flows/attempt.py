@@ -27,7 +27,7 @@ from quality import gates
 from quality.ledger import BRONZE, accounts, earlier_counts
 from quality.recount import Count
 from quality.verdict import Verdict
-from quality.worker import Worker
+from quality.worker import Worker, started
 
 RULED = (receipts.TABLE, quarantine.TABLE)
 REFERENCE = {"categories": categories.TABLE, "product_categories": product_categories.TABLE}
@@ -210,7 +210,7 @@ class Attempt:
 @contextmanager
 def checking(order: Order) -> Iterator[Worker]:
     """Start the process of the checks, which imports what suites need while there is other work."""
-    with Worker() as checks:
+    with started() as checks:
         if order.parameters.enable_quality_checks:
             checks.prepare()
         yield checks
@@ -220,9 +220,9 @@ def checking(order: Order) -> Iterator[Worker]:
 def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
     """Start the engine, and end it; what was found is recorded whatever happens."""
     Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
-    started = engine.start(order.settings)
+    running = engine.start(order.settings)
     try:
-        shop = Workshop(started, order.storage, order.parameters, order.run_id, dict(base.versions))
+        shop = Workshop(running, order.storage, order.parameters, order.run_id, dict(base.versions))
         work = Attempt(order, base, shop, checks)
         try:
             yield work
@@ -233,7 +233,7 @@ def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
                 order.storage.create(quality_results.TABLE, order.run_id)
                 order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
     finally:
-        started.stop()
+        running.stop()
 
 
 def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:

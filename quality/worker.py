@@ -137,6 +137,21 @@ class Worker:
         return ServiceDown("The quality worker", f"process {self.pid}", reason, "Start the run again.")
 
 
+def start_ahead() -> None:
+    """Start a worker that prepares itself while this process still imports; `started` gives it."""
+    ahead = Worker()
+    ahead.prepare()
+    _ahead.append(ahead)
+
+
+def started() -> Worker:
+    """Give the worker that was started ahead, or a new one."""
+    return _ahead.pop() if _ahead else Worker()
+
+
+_ahead: list[Worker] = []
+
+
 class _Child:
     """What the process keeps between requests."""
 
@@ -150,7 +165,7 @@ class _Child:
             case {"do": "recount", "location": location}:
                 return recount(location)
             case {"do": "prepare"}:
-                self.imports.start()
+                self.prepare()
             case {"do": "attach", "address": address, "token": token}:
                 self.attach(address, token)
             case {"do": "check", "table": table, "uri": uri, "version": version}:
@@ -161,11 +176,14 @@ class _Child:
                 raise ValueError(f"unknown request {request}")
         return None
 
+    def prepare(self) -> None:
+        if self.imports.ident is None:
+            self.imports.start()
+
     def attach(self, address: str, token: str | None) -> None:
         if token:
             os.environ[TOKEN] = token
-        if self.imports.ident is None:
-            self.imports.start()
+        self.prepare()
         self.imports.join()
         from pyspark.sql import SparkSession
 

@@ -67,7 +67,9 @@ def measure(source: Path, work: Path, runs: int) -> None:
         for made in ("tables", "exports", "logs"):
             remove(home / made)
         remove(script)
-        ours = cost([sys.executable, "-m", "flows.cli", "run", "--no-prefect", "--source", str(source)], home)
+        ours = cost(
+            [str(Path(sys.executable).with_name("lakehouse")), "run", "--no-prefect", "--source", str(source)], home
+        )
         theirs = cost(
             [sys.executable, str(HERE / "duckdb_script.py"), "--source", str(source), "--output", str(script)], home
         )
