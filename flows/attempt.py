@@ -151,7 +151,7 @@ class Attempt:
             release_id=number,
             parent=base.release_id if base else None,
             run_id=self.order.run_id,
-            run_key=found.run_key,
+            run_key="" if self.failures else found.run_key,  # a group that failed is tried again by the next run
             created_at=self.order.started_at,
             published_at=datetime.now(UTC),
             tables=dict(self.shop.versions),
