@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from warnings import catch_warnings
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -12,6 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from lakehouse.settings import Settings
 from lakehouse.sink import rows_in_memory
 from lakehouse.spark_server import start_server
+
+RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
 def streamed_rows(frame: DataFrame, _schema: pa.Schema) -> pa.RecordBatchReader:
@@ -35,7 +38,7 @@ class Engine:
 
     def stop(self) -> None:
         """Close the session, and what was started for it."""
-        with suppress(Exception):  # a session whose server is gone has nothing left to close
+        with suppress(Exception), catch_warnings(action="ignore"):  # of a server that is gone nothing is left to close
             self.session.stop()
         if self.server is not None:
             self.server.stop()
@@ -55,7 +58,7 @@ def _sail(settings: Settings) -> Engine:
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
     address = f"sc://127.0.0.1:{server.listening_address[1]}"
-    session = SparkSession.builder.remote(address).create()
+    session = _session(address)
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
     return Engine("sail", session, address, server, rows_in_memory)
@@ -63,5 +66,13 @@ def _sail(settings: Settings) -> Engine:
 
 def _spark(settings: Settings) -> Engine:
     server = start_server(settings.engine_partitions, settings.logs.absolute() / "spark.log")
-    session = SparkSession.builder.remote(server.address).create()
-    return Engine("spark", session, server.address, server, commits=True)
+    return Engine("spark", _session(server.address), server.address, server, commits=True)
+
+
+def _session(address: str) -> SparkSession:
+    """Connect to a server on this machine: when it does not answer it is gone, and waiting brings nothing."""
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    session = SparkSession.builder.remote(address).create()
+    session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES)])
+    return session

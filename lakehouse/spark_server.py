@@ -78,6 +78,7 @@ class SparkServer:
         except subprocess.TimeoutExpired:
             os.killpg(self.keeper.pid, signal.SIGKILL)
             self.keeper.wait()
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def start_server(partitions: int, log: Path) -> SparkServer:

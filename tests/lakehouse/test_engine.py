@@ -1,5 +1,6 @@
 """Engines: the same answers, quiet starts, clear refusals, and nothing left behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -138,6 +139,19 @@ def test_spark_starts_beside_another_and_leaves_nothing(tmp_path: Path, capfd: p
     assert (tmp_path / "logs" / "spark.log").stat().st_size > 0
     assert not _group(beside.server.keeper.pid)
     assert not Path(beside.server.scratch).exists()
+
+
+@pytest.mark.usefixtures("spark")
+@pytest.mark.filterwarnings("ignore:.*RETRIES_EXCEEDED")
+def test_a_spark_that_died_is_told_at_once(tmp_path: Path) -> None:
+    dying = start(load_settings(lakehouse_home=tmp_path, engine="spark"))
+    os.killpg(dying.server.keeper.pid, signal.SIGKILL)
+    since = time.monotonic()
+    with pytest.raises(Exception, match="(?i)unavailable|refused|closed|reset"):
+        dying.session.range(3).count()
+    dying.stop()
+    assert time.monotonic() - since < 30
+    assert not Path(dying.server.scratch).exists()
 
 
 @pytest.mark.usefixtures("spark")
