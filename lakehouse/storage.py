@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
@@ -116,7 +117,7 @@ class Storage:
     def dataset(self, table: Table, version: int) -> pads.Dataset:
         """Open a version for reading by Arrow and DuckDB."""
         with _told("read", self.uri(table)):
-            return self._open(table, version).to_pyarrow_dataset()
+            return self._open(table, version).to_pyarrow_dataset(filesystem=self._files(table))
 
     def rows(
         self, table: Table, version: int, columns: list[str] | None = None, filters: pc.Expression | None = None
@@ -129,6 +130,10 @@ class Storage:
         """Count a version's rows."""
         with _told("read", self.uri(table)):
             return int(self.dataset(table, version).count_rows())
+
+    def _files(self, table: Table) -> SubTreeFileSystem | None:
+        """Give Arrow's own file system for a local table: delta-rs's is Python, and Arrow's threads outlive Python."""
+        return None if "://" in self.root else SubTreeFileSystem(self.uri(table), LocalFileSystem())
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable:
         return DeltaTable(self.uri(table), version=version)

@@ -118,7 +118,7 @@ def test_a_long_line_is_shortened() -> None:
     ("verdict", "headline"),
     [
         ("published", "# Published as release 3\n"),
-        ("nothing_new", "# Nothing new: "),
+        ("nothing_new", "# Nothing new since release 3"),
         ("blocked", "# Blocked by a gate: nothing was published\n"),
         ("partial", "# Published in part as release 3: "),
         ("failed", "# Failed: nothing was published\n"),
