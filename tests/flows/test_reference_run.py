@@ -57,7 +57,8 @@ def test_the_whole_is_what_it_is_known_to_be(home: Path) -> None:
     assert asked("select sold_on, units from gold.daily_sales order by units desc limit 1") == [("2013-03-03", 97_246)]
     top = asked("select product_id, units from gold.product_sales order by units desc limit 10")
     assert dict(top) == TOP_PRODUCTS
-    assert dict(asked("select category_id, units from gold.category_sales where units > 0")) == CATEGORIES
+    largest = asked("select category_id, units from gold.category_sales order by units desc limit 8")
+    assert dict(largest) == CATEGORIES
     found = {(a, b): c for a, b, c in asked("select variable, other, correlation from gold.variable_correlation")}
     assert {pair: round(float(str(found[pair])), 4) for pair in CORRELATIONS} == CORRELATIONS
     sizes = asked("select size, count(*) from gold.itemsets group by size order by size")
