@@ -12,12 +12,13 @@ from threading import Thread
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flows.counting import Counts, counts_of
 from flows.news import News
 from flows.order import Order
+from flows.recounting import Recounting
 from lakehouse import catalog, engine, release
 from lakehouse.errors import Blocked
-from lakehouse.landing import Delivery
-from lakehouse.ops import ledger, quality_results, quarantine, sources
+from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
 from lakehouse.release import Base, Release
 from lakehouse.silver import categories, product_categories, receipts, sales_days
@@ -25,7 +26,6 @@ from lakehouse.table import Layer, ReplaceMonths, Table
 from lakehouse.version import code_version
 from quality import gates
 from quality.ledger import BRONZE, accounts, earlier_counts
-from quality.recount import Count
 from quality.verdict import Verdict
 from quality.worker import Worker, started
 
@@ -44,9 +44,10 @@ class Attempt:
     written: dict[str, Written] = field(default_factory=dict)
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
     pending: list[Future[list[Verdict]]] = field(default_factory=list)
+    oracle: Recounting = field(default_factory=Recounting)
     attached: Future[None] | None = None
     documents: Future[None] | None = None
-    counts: dict[int, tuple[Delivery, Future[Count]]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     building: Building | None = None
 
@@ -56,44 +57,46 @@ class Attempt:
         return self.base.release is None or self.base.release.code_version != code_version()
 
     def land(self, found: News) -> None:
-        """Write the table of sources and the lines of those that are new; known sources keep their lines."""
+        """Write the table of sources, what was decided, and the lines of new sources; known ones keep their lines."""
         admission, base = found.admission, self.base.release
-        new = {one.source_id for one in admission.new}
-        known = earlier_counts(self.order.storage, self.base.versions) if self.is_new_code else {}
-        for delivery in found.current:
-            if delivery.source_id in new:
-                self.counts[delivery.source_id] = (delivery, self.checks.submit_recount(delivery.location))
-            elif delivery.source_id in known:
-                self.counts[delivery.source_id] = (delivery, _settled(known[delivery.source_id], delivery))
+        self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
         self._begin_checks()
         self._record(sources.TABLE, admission.rows)
+        if found.decided is not None:
+            self._record(corrections.TABLE, found.decided.corrections)
         self.shop = replace(self.shop, scope=Scope(admission.touched if base else None))
-        self._build(table for entity, table in BRONZE.items() if base is None or entity in found.touched_entities)
+        self._build(table for entity, table in BRONZE.items() if base is None or entity in found.landed_entities)
 
     def keep_rules(self, found: News) -> None:
         """Write the receipts that keep the row rules, and quarantine the lines that do not."""
         if self.is_new_code:
             self.shop = replace(self.shop, scope=Scope())
             return self._build([*RULED, *REFERENCE.values()])
-        touched = found.admission.touched
-        before = self._months(self.base.versions[receipts.TABLE.qualified_name], touched)
+        before = self._months(self.base.versions[receipts.TABLE.qualified_name], found)
         self._build([*RULED, *(table for entity, table in REFERENCE.items() if entity in found.touched_entities)])
-        if found.touched_entities == {"transactions"}:
-            after = self._months(self.shop.versions[receipts.TABLE.qualified_name], touched)
+        if found.touched_entities <= {"transactions"}:
+            after = self._months(self.shop.versions[receipts.TABLE.qualified_name], found)
             self.shop = replace(self.shop, scope=replace(self.shop.scope, months=frozenset(before | after)))
         return None
 
-    def account(self) -> None:
-        """Write the ledger and hold it to nothing missing; errors: Blocked."""
+    def account(self, found: News) -> None:
+        """Hold every source to nothing missing, and write the ledger of those touched; errors: Blocked."""
         counted = {source_id: (delivery, count.result()) for source_id, (delivery, count) in self.counts.items()}
         rows = accounts(self.order.storage, self.shop.versions, counted, self.order.run_id)
-        written = self._record(ledger.TABLE, rows)
-        found = gates.ledger_gate(rows, written.version)
-        shares = gates.quarantine_gate(rows, written.version, self.order.parameters)
-        self._judge([("ledger", v) for v in found] + [("quarantine_share", v) for v in shares])
+        touched = self.shop.scope.sources
+        mine = rows if touched is None else rows.filter(pc.is_in(rows["source_id"], pa.array(touched, pa.int64())))
+        if touched != frozenset():
+            self._record(ledger.TABLE, mine)
+        version = self.shop.versions[ledger.TABLE.qualified_name]
+        found_all = gates.ledger_gate(rows, version)
+        shares = gates.quarantine_gate(mine, version, self.order.parameters)
+        self._judge([("ledger", v) for v in found_all] + [("quarantine_share", v) for v in shares])
+        if self.order.parameters.enable_quality_checks:
+            self.oracle.begin(self.order.storage, self.base, found.current, dict(self.shop.versions), touched)
 
-    def touch_nothing(self) -> None:
+    def touch_nothing(self, found: News) -> None:
         """Leave every source and month as it is."""
+        self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
         self._begin_checks()
         self.shop = replace(self.shop, scope=Scope(frozenset(), frozenset()))
 
@@ -130,7 +133,8 @@ class Attempt:
         suites = [("suite", v) for future in self.pending for v in future.result()]
         self.documents = self.checks.submit_documents(self.order.settings.documents)
         published = {name: w.version for name, w in self.written.items()}
-        self._judge(found + [(gate, v) for gate, v in suites if published.get(v.table) == v.version])
+        suites = [(gate, v) for gate, v in suites if published.get(v.table) == v.version]
+        self._judge(found + suites + [("oracle", v) for v in self.oracle.verdicts(self.shop.versions, self.written)])
 
     def document(self) -> str:
         """Wait for the Data Docs of the suites; give their folder."""
@@ -183,6 +187,7 @@ class Attempt:
         """Write rows that the run itself made."""
         started = time.monotonic()
         touched = condition(table, self.shop.scope)
+        self.shop.hold()
         version = self.order.storage.write(table, rows.to_reader(), self.order.run_id, touched)
         written = finished(self.shop, table, version, started)
         self._note(written)
@@ -202,9 +207,9 @@ class Attempt:
             self.document()
             raise Blocked(reasons)
 
-    def _months(self, version: int, touched: frozenset[int]) -> set[str]:
-        rows = self.order.storage.rows(receipts.TABLE, version, ["month"], pc.field("source_id").isin(sorted(touched)))
-        return set(pc.unique(rows["month"]).to_pylist())
+    def _months(self, version: int, found: News) -> set[str]:
+        rows = self.order.storage.rows(receipts.TABLE, version, ["month"], found.touched_lines)
+        return set(rows["month"].unique().to_pylist())
 
 
 @contextmanager
@@ -222,13 +227,15 @@ def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
     Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
     running = engine.start(order.settings)
     try:
-        shop = Workshop(running, order.storage, order.parameters, order.run_id, dict(base.versions))
+        versions = dict(base.versions)
+        shop = Workshop(running, order.storage, order.parameters, order.run_id, versions, hold=base.lease.hold)
         work = Attempt(order, base, shop, checks)
         try:
             yield work
         finally:
             if work.building is not None:
                 work.building.close()
+            work.oracle.close()
             if work.verdicts:
                 order.storage.create(quality_results.TABLE, order.run_id)
                 order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
@@ -238,10 +245,3 @@ def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
 
 def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:
     return [{"run_id": order.run_id, "gate": gate, **v._asdict()} for gate, v in verdicts]
-
-
-def _settled(count: Count, delivery: Delivery) -> Future[Count]:
-    """Take an earlier count for granted: what a known source delivered is in bronze, wherever its file is now."""
-    future: Future[Count] = Future()
-    future.set_result(count._replace(sha256=delivery.sha256))
-    return future

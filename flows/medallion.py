@@ -1,7 +1,7 @@
 """The steps of the main job, and of a single group, in their order: the same with Prefect and without."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from flows.attempt import REFERENCE, RULED, Attempt, attempt, checking
@@ -9,9 +9,7 @@ from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
 from lakehouse.errors import BadInput
-from lakehouse.exports.folders import current_folder
-from lakehouse.exports.manifest import manifest_in
-from lakehouse.exports.publish import publish, synced
+from lakehouse.exports.publish import exported, publish, synced
 from lakehouse.release import Release, Snapshot
 from lakehouse.silver import itemset_months
 from lakehouse.table import Layer, Table
@@ -27,27 +25,33 @@ class Outcome:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def medallion(order: Order, step: Step) -> Outcome:
-    """Land what waits, keep the rules, account for every line, build, check, publish.
+def medallion(order: Order, step: Step, look: Callable[[Order], News] = news) -> Outcome:
+    """Land what waits, keep the rules, account for every line, build, check, publish; `look` says what there is to do.
 
     Errors: Blocked (nothing is published), and what the steps raise. A group that fails is told in the outcome.
     """
     with checking(order) as checks:
-        found = step("admit", lambda: news(order), retries=2)
-        if found.is_published and found.last is not None:
-            return _unchanged(order, step, found.last, found.run_key)
-        base = step("begin", lambda: release.begin(order.storage, order.run_id))
-        with attempt(order, base, checks) as work:
-            return _built(order, step, work, found)
+        found = step("admit", lambda: look(order), retries=2)
+        if found.is_published and found.last is not None and exported(order.settings.exports) == found.last.release_id:
+            return Outcome(found.last, found.run_key, is_new=False)
+        with step("lease", order.leased) as lease:
+            order = replace(order, epoch=lease.epoch)
+            base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
+            if base.release != found.last:  # somebody published since
+                found = step("admit", lambda: look(order), retries=2)
+            if found.is_published and found.last is not None:
+                return _unchanged(order, step, found.last, found.run_key)
+            with attempt(order, base, checks) as work:
+                return _built(order, step, work, found)
 
 
 def _built(order: Order, step: Step, work: Attempt, found: News) -> Outcome:
-    if work.is_new_code or found.admission.is_news:
+    if work.is_new_code or found.is_to_land:
         step("bronze", lambda: work.land(found))
         step("rules", lambda: work.keep_rules(found))
-        step("ledger", work.account)
     else:
-        work.touch_nothing()
+        work.touch_nothing(found)
+    step("ledger", lambda: work.account(found))
     silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE.values())]
     work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
     step("silver", lambda: work.wait(silver))
@@ -59,18 +63,22 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
 
     Errors: NothingPublished, Blocked, and what the steps raise.
     """
-    found = step("admit", lambda: current_news(order))
-    base = step("begin", lambda: release.begin(order.storage, order.run_id))
-    with checking(order) as checks, attempt(order, base, checks) as work:
-        work.touch_nothing()
-        gold = catalog.tables(Layer.GOLD, group)
-        silver = [itemset_months.TABLE] if any(_is_made_of(t, itemset_months.TABLE) for t in gold) else []
-        work.begin_building([*silver, *gold])
-        return _published(order, step, work, found, [group])
+    release.latest(order.storage)
+    with step("lease", order.leased) as lease:
+        order = replace(order, epoch=lease.epoch)
+        found = step("admit", lambda: current_news(order))
+        base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
+        with checking(order) as checks, attempt(order, base, checks) as work:
+            work.touch_nothing(found)
+            step("ledger", lambda: work.account(found))
+            gold = catalog.tables(Layer.GOLD, group)
+            silver = [itemset_months.TABLE] if any(_is_made_of(t, itemset_months.TABLE) for t in gold) else []
+            work.begin_building([*silver, *gold])
+            return _published(order, step, work, found, [group])
 
 
 def _unchanged(order: Order, step: Step, last: Release, run_key: str) -> Outcome:
-    if exported(order) != last.release_id:  # the run that published it was killed before its exports
+    if exported(order.settings.exports) != last.release_id:  # the run that published it was killed before its exports
         step("exports", lambda: export(order, last))
     return Outcome(last, run_key, is_new=False)
 
@@ -92,13 +100,6 @@ def export(order: Order, published: Release) -> str:
     """Write the exports of a release; give their folder."""
     publish(Snapshot(order.storage, published), order.settings.exports)
     return str(order.settings.exports)
-
-
-def exported(order: Order) -> int | None:
-    """Give the release the exports were made from."""
-    folder = current_folder(order.settings.exports.absolute())
-    manifest = manifest_in(folder) if folder else None
-    return manifest.release_id if manifest else None
 
 
 def sync(order: Order) -> str:

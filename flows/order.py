@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from flows.events import error_console
+from lakehouse.lease import Lease, take
 from lakehouse.parameters import Parameters
 from lakehouse.settings import Settings
 from lakehouse.storage import Storage
@@ -25,7 +27,10 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """One attempt: what is asked, by whom, when. `started_at` is the only clock its content knows."""
+    """One attempt: what is asked, by whom, when. `started_at` is the only clock its content knows.
+
+    `epoch` numbers the lease under which it writes; 0 before it has one.
+    """
 
     flow: str
     settings: Settings
@@ -34,10 +39,17 @@ class Order:
     started_at: datetime
     source: Path | None = None
     sync_to_frontend: bool = False
+    epoch: int = 0
 
     @property
     def storage(self) -> Storage:
-        return Storage(self.settings.root)
+        return Storage(self.settings.root, self.epoch)
+
+    def leased(self) -> Lease:
+        """Take the lease, and say so on standard error when that means waiting; errors: LeaseTaken."""
+        settings = self.settings
+        asked = (self.run_id, self.flow, settings.lease_seconds, settings.lease_wait_seconds)
+        return take(self.storage, *asked, tell=error_console().print)
 
     def key(self, inputs_hash: str) -> str:
         """Hash what decides the content of a release: flow, parameters, sources and code."""

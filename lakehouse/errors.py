@@ -41,6 +41,35 @@ class StorageFailed(LakehouseError):
         super().__init__(f"Could not {action} {where}: {reason}. {remedy}")
 
 
+class LeaseTaken(LakehouseError):
+    """Another run is writing, and did not end in the time there was. Nothing was started. Exit code 1."""
+
+    def __init__(self, root: str, holder: str, host: str, seconds: float) -> None:
+        self.root, self.holder, self.host, self.seconds = root, holder, host, seconds
+        super().__init__(
+            f"{holder} on {host} is writing to {root}, and did not end within {seconds:g} s. "
+            "Run again when it has ended, or set LEASE_WAIT_SECONDS higher."
+        )
+
+
+class LeaseLost(LakehouseError):
+    """A run that is not the writer any more: it published nothing since. Exit code 1."""
+
+    def __init__(self, root: str, reason: str) -> None:
+        self.root, self.reason = root, reason
+        super().__init__(f"This run lost the lease on {root}: {reason}. It published nothing since; run again.")
+
+
+class ForeignWrite(LakehouseError):
+    """A version of a table that another run wrote between this run's own. Nothing was published. Exit code 1."""
+
+    def __init__(self, table: str, version: int, run_id: str) -> None:
+        self.table, self.version, self.run_id = table, version, run_id
+        super().__init__(
+            f"Version {version} of {table} was written by {run_id}, not by this run: nothing was published; run again."
+        )
+
+
 class NotFound(LakehouseError):
     """A named thing that is not there, with what is. Exit code 2."""
 
@@ -50,6 +79,17 @@ class NotFound(LakehouseError):
         self.kind, self.name, self.known = kind, name, known
         there = ", ".join(known) if known else "none"
         super().__init__(f"There is no {kind} {name!r}. There is: {there}.")
+
+
+class NotKept(LakehouseError):
+    """A release that vacuum let go because no rule kept it. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, release_id: int, kept: list[int]) -> None:
+        self.release_id, self.kept = release_id, kept
+        there = ", ".join(map(str, kept))
+        super().__init__(f"Release {release_id} was not kept and cannot be read any more. Choose one of: {there}.")
 
 
 class Blocked(LakehouseError):

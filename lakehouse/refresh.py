@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -20,6 +21,7 @@ from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSource
 
 log = logging.getLogger(__name__)
 WORKERS = 3
+MISREAD, MISREADINGS = "does not match the Python version at runtime", 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ class Written:
 
 @dataclass(frozen=True)
 class Workshop:
-    """What builds are run with. `versions` says which version of each table is read: it grows as tables are written."""
+    """What builds are run with.
+
+    `versions` says which version of each table is read: it grows as tables are written. `hold` is called before each
+    write, and raises when this run may not write any more.
+    """
 
     engine: Engine
     storage: Storage
@@ -51,10 +57,26 @@ class Workshop:
     run_id: str
     versions: dict[str, int]
     scope: Scope = field(default_factory=Scope)
+    hold: Callable[[], None] = lambda: None
 
 
 def refresh(shop: Workshop, entry: Entry) -> Written:
-    """Build one table of the versions at hand, commit it, and digest it when it is gold."""
+    """Build one table of the versions at hand, commit it, and digest it when it is gold.
+
+    Sail holds the Python of a function to the one it runs in, and now and then misreads that: up to 3.11 CPython
+    writes its version anew each time it is asked, also when two threads ask. Nothing is written by then.
+    """
+    for _ in range(MISREADINGS):
+        try:
+            return _refreshed(shop, entry)
+        except PySparkException as error:
+            if MISREAD not in str(error):
+                raise
+            log.info("%s is built again: %s", entry.table.qualified_name, error)
+    return _refreshed(shop, entry)
+
+
+def _refreshed(shop: Workshop, entry: Entry) -> Written:
     started = time.monotonic()
     table = entry.table
     frames = {name: _input(shop, table, given) for name, given in table.inputs.items()}
@@ -62,6 +84,7 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
     assert entry.build is not None
     frame = conformed(entry.build(**frames, **extra), table)
     touched = condition(table, shop.scope)
+    shop.hold()
     if shop.engine.commits and table.grows_with:
         version = shop.storage.write_frame(table, frame, shop.run_id, touched)
     else:

@@ -8,8 +8,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from lakehouse import catalog
-from lakehouse.errors import NotFound, NothingPublished
+from lakehouse.errors import ForeignWrite, NotFound, NothingPublished, NotKept
+from lakehouse.lease import Lease
 from lakehouse.ops import releases
+from lakehouse.standing import standing
 from lakehouse.storage import Storage
 
 
@@ -35,10 +37,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Base:
-    """What a run stands on: the last release, if any, the log's version, and the versions to read."""
+    """What a run stands on: the last release, if any, the lease it holds, and the versions to read."""
 
     release: Release | None
-    log_version: int
+    lease: Lease
     versions: dict[str, int]
 
 
@@ -78,20 +80,26 @@ def latest(storage: Storage) -> Release:
 
 
 def at(storage: Storage, release_id: int) -> Release:
-    """Give a release by its number; errors: NotFound."""
+    """Give a release by its number; errors: NotFound, NotKept."""
     published = history(storage)
     for release in published:
         if release.release_id == release_id:
+            _hold_kept(storage, release_id, published)
             return release
     raise NotFound("release", str(release_id), [str(r.release_id) for r in published])
 
 
-def begin(storage: Storage, run_id: str) -> Base:
+def _hold_kept(storage: Storage, release_id: int, published: list[Release]) -> None:
+    expired = standing(storage).expired
+    if release_id in expired:
+        raise NotKept(release_id, [r.release_id for r in published if r.release_id not in expired])
+
+
+def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
     """Make every table what the last release says it is, whatever a run that died left behind.
 
     A table that no release names is emptied: version 0 of every table is empty.
     """
-    log_version = storage.create(releases.TABLE, run_id)
     published = history(storage)
     last = published[-1] if published else None
     named = last.tables if last else {}
@@ -100,18 +108,25 @@ def begin(storage: Storage, run_id: str) -> Base:
         head = storage.create(table, run_id)
         wanted = named.get(table.qualified_name, 0)
         versions[table.qualified_name] = head if head == wanted else storage.restore(table, wanted, run_id)
-    return Base(last, log_version, versions)
+    return Base(last, lease, versions)
 
 
 def commit(storage: Storage, release: Release, base: Base) -> None:
-    """Publish: one row, on top of the log as it was when the run began."""
-    storage.append(releases.TABLE, [asdict(release)], release.run_id, after=base.log_version)
+    """Publish: one row, on top of the lease's last commit, when every version since the base is this run's own.
+
+    Errors: ForeignWrite, LeaseLost, StorageFailed.
+    """
+    for name, version in release.tables.items():
+        writers = storage.writers(catalog.entry(name).table, base.versions[name], version)
+        for written, run_id in sorted(writers.items()):
+            if run_id != release.run_id:
+                raise ForeignWrite(name, written, run_id or "nobody we know")
+    base.lease.publish(asdict(release))
 
 
-def roll_back(storage: Storage, release_id: int, run_id: str, now: datetime) -> Release:
+def roll_back(storage: Storage, release_id: int, lease: Lease, now: datetime) -> Release:
     """Publish an older release as the newest."""
-    log_version = storage.version(releases.TABLE)
     wanted, newest = at(storage, release_id), latest(storage)
     again = replace(wanted, release_id=newest.release_id + 1, parent=newest.release_id, published_at=now)
-    storage.append(releases.TABLE, [asdict(again)], run_id, after=log_version)
+    lease.publish(asdict(again))
     return again

@@ -2,20 +2,24 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from lakehouse.durable import durable
 from lakehouse.errors import BrokenContract, StorageFailed
 from lakehouse.table import Table
 
@@ -24,9 +28,10 @@ REMEDY = "Check that it exists, may be written and has room."
 
 @dataclass(frozen=True)
 class Storage:
-    """The Delta tables under one root folder."""
+    """The Delta tables under one root folder; `epoch` numbers the lease under which they are written."""
 
     root: str
+    epoch: int = 0
 
     def uri(self, table: Table) -> str:
         return f"{self.root}/{table.layer}/{table.name}"
@@ -34,33 +39,36 @@ class Storage:
     def version(self, table: Table) -> int | None:
         """Give the newest version; None where there is no table."""
         try:
-            return int(self._open(table).version())
+            with told("open", self.uri(table)):
+                return int(self._open(table).version())
         except TableNotFoundError:
             return None
 
     def create(self, table: Table, run_id: str) -> int:
         """Make an empty table at version 0 where there is none; give the newest version."""
-        with _told("create", self.uri(table)):
+        with told("create", self.uri(table)):
             if (found := self.version(table)) is not None:
                 return found
             if "://" not in self.root:
                 Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(
-                self.uri(table),
-                schema=table.arrow_schema,
-                partition_by=[table.partition] if table.partition else None,
-                commit_properties=_made_by(run_id),
-                configuration={"delta.logRetentionDuration": "interval 3650 days"},
-            )
+            with durable(f"create {table.qualified_name}"):
+                DeltaTable.create(
+                    self.uri(table),
+                    schema=table.arrow_schema,
+                    partition_by=[table.partition] if table.partition else None,
+                    commit_properties=self._made_by(run_id),
+                    configuration={"delta.logRetentionDuration": "interval 3650 days"},
+                )
             return 0
 
     def restore(self, table: Table, version: int, run_id: str) -> int:
         """Make an earlier version the newest one; give the number it then has."""
-        with _told("restore", self.uri(table)):
+        with told("restore", self.uri(table)):
             delta = self._open(table)
             if delta.version() == version:
                 return version
-            delta.restore(version, commit_properties=_made_by(run_id))
+            with durable(f"restore {table.qualified_name}"):
+                delta.restore(version, commit_properties=self._made_by(run_id))
             return int(delta.version())
 
     def write(self, table: Table, rows: pa.RecordBatchReader, run_id: str, touched: str | None = None) -> int:
@@ -70,7 +78,7 @@ class Storage:
         """
         broken: list[Exception] = []
         try:
-            with _told("write", self.uri(table)):
+            with told("write", self.uri(table)), durable(f"write {table.qualified_name}"):
                 write_deltalake(
                     self.uri(table),
                     _noted(conformed(rows, table), broken),
@@ -78,7 +86,8 @@ class Storage:
                     predicate=touched,
                     schema_mode="overwrite" if touched is None else None,
                     partition_by=[table.partition] if table.partition else None,
-                    commit_properties=_made_by(run_id),
+                    writer_properties=WriterProperties(compression="LZ4_RAW"),  # as small as snappy, read faster
+                    commit_properties=self._made_by(run_id),
                 )
                 return int(self._open(table).version())
         except StorageFailed:
@@ -92,48 +101,90 @@ class Storage:
             raise BrokenContract(
                 table.qualified_name, f"columns {frame.columns}", f"columns {table.arrow_schema.names}"
             )
-        with _told("write", self.uri(table)):
+        with told("write", self.uri(table)):
             if touched is None and self._open(table).schema() != Schema.from_arrow(table.arrow_schema):
                 self.write(table, pa.RecordBatchReader.from_batches(table.arrow_schema, []), run_id)
             writer = (
-                frame.write.format("delta").mode("overwrite").option("userMetadata", json.dumps({"run_id": run_id}))
+                frame.write.format("delta")
+                .mode("overwrite")
+                .option("userMetadata", json.dumps({"run_id": run_id, "epoch": str(self.epoch)}))
             )
             try:
-                (writer.option("replaceWhere", touched) if touched else writer).save(self.uri(table))
+                with durable(f"write {table.qualified_name}"):
+                    (writer.option("replaceWhere", touched) if touched else writer).save(self.uri(table))
             except PySparkException as error:
                 raise _named(error, table, self.uri(table)) from error
             return int(self._open(table).version())
 
-    def append(self, table: Table, rows: list[dict[str, object]], run_id: str, after: int | None = None) -> int:
-        """Add rows to a log; with `after`, only on top of that version: errors: StorageFailed when it is not."""
-        batch = pa.RecordBatch.from_pylist(rows, table.arrow_schema)
-        with _told("append to", self.uri(table)):
+    def append(
+        self,
+        table: Table,
+        rows: list[dict[str, object]],
+        run_id: str,
+        after: int | None = None,
+        note: dict[str, str] | None = None,
+        step: str = "",
+    ) -> int:
+        """Add rows, or none, to a log, with a `note` in the commit; give the version it then has.
+
+        `step` names what that does, when it is not just adding rows.
+
+        With `after`, only on top of that version: errors: StorageFailed when it is not the newest.
+        """
+        batches = [pa.RecordBatch.from_pylist(rows, table.arrow_schema)] if rows else []
+        with told("append to", self.uri(table)):
             target = self._open(table, after)
-            retries = 0 if after is not None else None
-            properties = _made_by(run_id, retries)
-            write_deltalake(target, pa.Table.from_batches([batch]), mode="append", commit_properties=properties)
-            return int(self._open(table).version())
+            properties = self._made_by(run_id, 0 if after is not None else None, note or {})
+            added = pa.Table.from_batches(batches, table.arrow_schema)
+            with durable(step or f"append to {table.qualified_name}"):
+                write_deltalake(target, added, mode="append", commit_properties=properties)
+            return int(self._open(table).version()) if after is None else after + 1
+
+    def note(self, table: Table, version: int, name: str) -> str | None:
+        """Read what was noted in the commit of a version; None when nothing was."""
+        return self._commits(table, version - 1)[version].get(name)
+
+    def writers(self, table: Table, since: int, version: int) -> dict[int, str]:
+        """Give the run that made each version after `since` up to `version`; an empty name where none says so."""
+        found = self._commits(table, since) if version > since else {}
+        return {made: _run_of(commit) for made, commit in found.items() if made <= version}
+
+    def _commits(self, table: Table, since: int) -> dict[int, dict[str, Any]]:
+        """Give the commits after a version; asked of the newest, because delta-rs misnumbers those of an older one."""
+        with told("read", self.uri(table)):
+            newest = self._open(table)
+            return {commit["version"]: commit for commit in newest.history(newest.version() - since)}
 
     def dataset(self, table: Table, version: int) -> pads.Dataset:
         """Open a version for reading by Arrow and DuckDB."""
-        with _told("read", self.uri(table)):
+        with told("read", self.uri(table)):
             return self._open(table, version).to_pyarrow_dataset(filesystem=self._files(table))
 
     def rows(
         self, table: Table, version: int, columns: list[str] | None = None, filters: pc.Expression | None = None
     ) -> pa.Table:
         """Read a version into memory."""
-        with _told("read", self.uri(table)):
+        with told("read", self.uri(table)):
             return self.dataset(table, version).to_table(columns=columns, filter=filters)
 
     def count(self, table: Table, version: int) -> int:
         """Count a version's rows."""
-        with _told("read", self.uri(table)):
+        with told("read", self.uri(table)):
             return int(self.dataset(table, version).count_rows())
+
+    def files(self, table: Table) -> FileSystem:
+        """Open the folder of a table."""
+        return self._files(table) or PyFileSystem(DeltaStorageHandler(self.uri(table)))
 
     def _files(self, table: Table) -> SubTreeFileSystem | None:
         """Give Arrow's own file system for a local table: delta-rs's is Python, and Arrow's threads outlive Python."""
         return None if "://" in self.root else SubTreeFileSystem(self.uri(table), LocalFileSystem())
+
+    def _made_by(
+        self, run_id: str, retries: int | None = None, note: Mapping[str, str] = MappingProxyType({})
+    ) -> CommitProperties:
+        told = {"run_id": run_id, "epoch": str(self.epoch), **note}
+        return CommitProperties(custom_metadata=told, max_commit_retries=retries)
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable:
         return DeltaTable(self.uri(table), version=version)
@@ -169,8 +220,10 @@ def _noted(rows: pa.RecordBatchReader, broken: list[Exception]) -> pa.RecordBatc
     return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
-def _made_by(run_id: str, retries: int | None = None) -> CommitProperties:
-    return CommitProperties(custom_metadata={"run_id": run_id}, max_commit_retries=retries)
+def _run_of(commit: dict[str, Any]) -> str:
+    """Give the run a commit names: delta-rs keeps it as a field, Spark in one text."""
+    told = json.loads(commit.get("userMetadata") or "{}")
+    return str(commit.get("run_id") or told.get("run_id") or "")
 
 
 def _named(error: PySparkException, table: Table, where: str) -> Exception:
@@ -184,7 +237,7 @@ def _named(error: PySparkException, table: Table, where: str) -> Exception:
 
 
 @contextmanager
-def _told(action: str, where: str) -> Iterator[None]:
+def told(action: str, where: str) -> Iterator[None]:
     """Turn what the storage says into one sentence."""
     try:
         yield

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
 
 
@@ -71,7 +72,8 @@ def swap(into: Path, folder: Path) -> None:
     link.symlink_to(folder.name)
     if into.is_dir() and not into.is_symlink():
         into.rmdir()
-    os.replace(link, into)
+    with durable(f"swap {into.name}"):
+        os.replace(link, into)
 
 
 def remove_others(into: Path, keep: Collection[Path]) -> None:
@@ -86,7 +88,8 @@ def put(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
     part.write_bytes(content)
-    os.replace(part, path)
+    with durable(f"put {path.name}"):
+        os.replace(part, path)
 
 
 def part_of(path: Path) -> Path:

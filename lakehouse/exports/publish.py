@@ -39,6 +39,13 @@ class SyncCounts:
     removed: int
 
 
+def exported(into: Path) -> int | None:
+    """Give the release that the published documents are of; None before the first. Errors: BadInput."""
+    folder = current_folder(into.absolute())
+    manifest = manifest_in(folder) if folder else None
+    return manifest.release_id if manifest else None
+
+
 def publish(snapshot: Snapshot, into: Path, groups: Sequence[str] | None = None) -> Manifest:
     """Publish a release's documents as `into`, a link to a folder beside it that never changes.
 

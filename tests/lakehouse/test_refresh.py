@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from lakehouse import catalog
@@ -18,7 +20,7 @@ from lakehouse.errors import InputFailed
 from lakehouse.gold.analytics import daily_sales, monthly_sales
 from lakehouse.gold.summary import product_sales
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import Building, Scope, Workshop, Written, condition, digest_of, refresh
+from lakehouse.refresh import MISREAD, Building, Scope, Workshop, Written, condition, digest_of, refresh
 from lakehouse.silver import customers, product_categories, receipts, sales_days
 from lakehouse.storage import Storage
 from lakehouse.table import Table
@@ -69,6 +71,23 @@ def test_only_the_touched_months_are_built_anew(shop: Workshop) -> None:
     given(shop, receipts.TABLE, [receipt("2024-02-06", 1), receipt("2024-02-06", 2)])  # January is not looked at
     refresh(replace(shop, scope=Scope(months=frozenset({"2024-02"}))), ENTRY(DAYS))
     assert days(shop) == [(date(2024, 1, 5), 1), (date(2024, 2, 6), 2)]
+
+
+@pytest.mark.parametrize(("misreadings", "is_built"), [(1, True), (9, False)])
+def test_a_version_that_sail_misread_is_read_again(shop: Workshop, misreadings: int, is_built: bool) -> None:
+    entry, left = ENTRY(DAYS), iter(range(misreadings))
+
+    def build(receipts: DataFrame) -> DataFrame:
+        if next(left, None) is not None:
+            raise PySparkException(f"Python version used to compile the UDF (3.11) {MISREAD} ( .11.7)")
+        assert entry.build is not None
+        return entry.build(receipts)
+
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1)])
+    expected = nullcontext() if is_built else pytest.raises(PySparkException, match=MISREAD)
+    with expected:
+        refresh(shop, replace(entry, build=build))
+    assert len(days(shop)) == is_built
 
 
 def test_a_gold_table_is_digested(shop: Workshop) -> None:

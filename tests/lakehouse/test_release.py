@@ -1,6 +1,7 @@
 """Releases: what readers see, what a run that died leaves, who wins, and the way back."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lakehouse import release
-from lakehouse.errors import NotFound, NothingPublished, StorageFailed
-from lakehouse.ops import releases
+from lakehouse import lease, release
+from lakehouse.errors import ForeignWrite, LeaseLost, NotFound, NothingPublished
+from lakehouse.lease import Lease
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.silver import categories, product_categories
 from lakehouse.storage import Storage
@@ -24,10 +25,26 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "tables"))
 
 
-def name(storage: Storage, *names: str) -> int:
+@pytest.fixture(autouse=True)
+def _dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every holder be a process that is gone: the next run takes the lease over without waiting."""
+    boot, space, *_ = lease.this_process().split(" ")
+    monkeypatch.setattr(lease, "this_process", lambda: f"{boot} {space} 1 -1")
+
+
+def begin(storage: Storage, run_id: str) -> Base:
+    """Begin a run, under the lease."""
+    return release.begin(storage, run_id, taken(storage, run_id))
+
+
+def taken(storage: Storage, run_id: str) -> Lease:
+    return lease.take(storage, run_id, "test", seconds=600, wait_seconds=0, tell=pytest.fail)
+
+
+def name(storage: Storage, *names: str, run_id: str = "a run") -> int:
     """Write category names; give the version."""
     rows = [{"category_id": number, "category_name": name} for number, name in enumerate(names, 1)]
-    return storage.write(NAMES, pa.Table.from_pylist(rows, NAMES.arrow_schema).to_reader(), "a run")
+    return storage.write(NAMES, pa.Table.from_pylist(rows, NAMES.arrow_schema).to_reader(), run_id)
 
 
 def released(base: Base, **changed: Any) -> Release:
@@ -54,7 +71,7 @@ def released(base: Base, **changed: Any) -> Release:
 
 def publish(storage: Storage, *names: str) -> Release:
     """Do a run that writes category names and publishes them."""
-    base = release.begin(storage, "a run")
+    base = begin(storage, "a run")
     versions = base.versions | {NAMES.qualified_name: name(storage, *names)}
     published = released(base, tables=versions)
     release.commit(storage, published, base)
@@ -91,17 +108,17 @@ def test_a_release_that_is_not_there_is_told_with_those_that_are(storage: Storag
 
 def test_readers_see_the_release_while_newer_versions_are_there(storage: Storage) -> None:
     publish(storage, "BREAD")
-    release.begin(storage, "the next run")
+    begin(storage, "the next run")
     name(storage, "HALF", "WRITTEN")
     assert seen(storage) == ["BREAD"]
 
 
 def test_a_run_that_was_killed_is_undone_by_the_next(storage: Storage) -> None:
     published = publish(storage, "BREAD")
-    release.begin(storage, "killed")
+    begin(storage, "killed")
     name(storage, "HALF")
     left = name(storage, "HALF", "WRITTEN")
-    base = release.begin(storage, "the next run")
+    base = begin(storage, "the next run")
     assert base.versions["silver.categories"] == left + 1
     assert storage.rows(NAMES, left + 1)["category_name"].to_pylist() == ["BREAD"]
     unchanged = product_categories.TABLE.qualified_name
@@ -109,9 +126,9 @@ def test_a_run_that_was_killed_is_undone_by_the_next(storage: Storage) -> None:
 
 
 def test_a_first_run_that_was_killed_leaves_nothing(storage: Storage) -> None:
-    release.begin(storage, "killed")
+    begin(storage, "killed")
     left = name(storage, "HALF", "WRITTEN")
-    base = release.begin(storage, "the next run")
+    base = begin(storage, "the next run")
     assert base.release is None
     assert storage.count(NAMES, base.versions["silver.categories"]) == 0
     assert base.versions["silver.categories"] == left + 1
@@ -120,39 +137,51 @@ def test_a_first_run_that_was_killed_leaves_nothing(storage: Storage) -> None:
 def test_a_run_killed_while_it_began_is_begun_again(storage: Storage) -> None:
     publish(storage, "BREAD")
     name(storage, "HALF")
-    once = release.begin(storage, "killed")
-    again = release.begin(storage, "the next run")
+    begin(storage, "killed")
+    again = begin(storage, "the next run")
     assert storage.rows(NAMES, again.versions["silver.categories"])["category_name"].to_pylist() == ["BREAD"]
-    assert again.log_version == once.log_version
 
 
 def test_nothing_is_restored_where_nothing_was_left(storage: Storage) -> None:
     published = publish(storage, "BREAD")
-    assert release.begin(storage, "the next run").versions == published.tables
+    assert begin(storage, "the next run").versions == published.tables
 
 
-def test_a_release_on_a_log_that_moved_is_refused(storage: Storage) -> None:
+def test_a_run_whose_lease_was_taken_over_cannot_publish(storage: Storage) -> None:
     publish(storage, "BREAD")
-    late = release.begin(storage, "late")
+    late = begin(storage, "late")
     publish(storage, "MILK")
-    with pytest.raises(StorageFailed, match=rf"^Could not append to {storage.uri(releases.TABLE)}: .*\.$"):
-        release.commit(storage, released(late), late)
+    with pytest.raises(LeaseLost, match=r"This run lost the lease on .*: test a run took it over\."):
+        release.commit(storage, released(late, run_id="late"), late)
     assert [r.release_id for r in release.history(storage)] == [1, 2]
     assert seen(storage) == ["MILK"]
 
 
+def test_a_late_write_of_a_dead_run_never_slips_into_a_release(storage: Storage) -> None:
+    publish(storage, "BREAD")
+    base = begin(storage, "a run")
+    foreign = name(storage, "LATE", run_id="dead")
+    versions = base.versions | {NAMES.qualified_name: name(storage, "MILK")}
+    told = rf"Version {foreign} of silver\.categories was written by dead, not by this run"
+    with pytest.raises(ForeignWrite, match=told):
+        release.commit(storage, released(base, tables=versions), base)
+    assert seen(storage) == ["BREAD"]
+
+
 def test_of_two_that_publish_at_once_one_wins(storage: Storage) -> None:
-    base = release.begin(storage, "both")
+    first = begin(storage, "one")
+    believed = replace(first.lease.holder, epoch=first.lease.epoch + 1)  # on the same version of the log
+    second = Base(first.release, Lease(storage, believed, first.lease._version), first.versions)
     ready, lost = threading.Barrier(2), []
 
-    def commit(run_id: str) -> None:
+    def commit(base: Base, key: str) -> None:
         ready.wait()
         try:
-            release.commit(storage, released(base, run_id=run_id), base)
-        except StorageFailed as error:
+            release.commit(storage, released(base, run_key=key), base)
+        except LeaseLost as error:
             lost.append(str(error))
 
-    threads = [threading.Thread(target=commit, args=(run_id,)) for run_id in ("one", "other")]
+    threads = [threading.Thread(target=commit, args=pair) for pair in ((first, "one"), (second, "other"))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -164,7 +193,7 @@ def test_of_two_that_publish_at_once_one_wins(storage: Storage) -> None:
 def test_rolling_back_publishes_the_older_release_as_the_newest(storage: Storage) -> None:
     first = publish(storage, "BREAD")
     publish(storage, "MILK")
-    back = release.roll_back(storage, 1, "rollback", NOW)
+    back = release.roll_back(storage, 1, taken(storage, "rollback"), NOW)
     assert (back.release_id, back.parent, back.tables, back.digests) == (3, 2, first.tables, first.digests)
     assert seen(storage) == ["BREAD"]
     assert len(release.history(storage)) == 3
@@ -173,8 +202,8 @@ def test_rolling_back_publishes_the_older_release_as_the_newest(storage: Storage
 def test_a_run_after_a_rollback_stands_on_the_older_release(storage: Storage) -> None:
     publish(storage, "BREAD")
     publish(storage, "MILK")
-    release.roll_back(storage, 1, "rollback", NOW)
-    base = release.begin(storage, "the next run")
+    release.roll_back(storage, 1, taken(storage, "rollback"), NOW)
+    base = begin(storage, "the next run")
     assert storage.rows(NAMES, base.versions["silver.categories"])["category_name"].to_pylist() == ["BREAD"]
     assert publish(storage, "EGGS").release_id == 4
     assert seen(storage) == ["EGGS"]
@@ -183,5 +212,5 @@ def test_a_run_after_a_rollback_stands_on_the_older_release(storage: Storage) ->
 def test_an_unknown_release_is_not_rolled_back_to(storage: Storage) -> None:
     publish(storage, "BREAD")
     with pytest.raises(NotFound):
-        release.roll_back(storage, 2, "rollback", NOW)
+        release.roll_back(storage, 2, taken(storage, "rollback"), NOW)
     assert len(release.history(storage)) == 1
