@@ -9,13 +9,12 @@ import pyarrow.compute as pc
 from lakehouse.bronze import categories as bronze_categories
 from lakehouse.bronze import product_categories as bronze_product_categories
 from lakehouse.bronze import transactions
-from lakehouse.kernels.reference import HEADER
 from lakehouse.landing import Delivery
-from lakehouse.ops import ledger, quarantine
+from lakehouse.ops import corrections, ledger, quarantine
 from lakehouse.silver import categories, product_categories, receipts
 from lakehouse.storage import Storage
 from lakehouse.table import Table
-from quality.recount import MARK, Count, line_units
+from quality.recount import Count, line_units
 
 BRONZE = {
     "transactions": transactions.TABLE,
@@ -30,13 +29,25 @@ class Tally(NamedTuple):
     rows: int = 0
     units: int = 0
 
+    def and_one(self, line: str) -> "Tally":
+        return Tally(self.rows + 1, self.units + line_units(line))
+
+
+class Refused(NamedTuple):
+    """What quarantine holds of a source, how much of it is waived, and the units that corrections took away."""
+
+    kept: Tally = Tally()
+    waived: Tally = Tally()
+    corrected_away: int = 0
+
 
 def accounts(
     storage: Storage, versions: Mapping[str, int], counted: Mapping[int, tuple[Delivery, Count]], run_id: str
 ) -> pa.Table:
     """Account for the sources counted: what was admitted is still in the landing, came to bronze and from it to silver.
 
-    `counted` maps source_id to the delivery and what the independent reader counted in it.
+    `counted` maps source_id to the delivery and what the independent reader counted in it. A corrected line counts
+    as one row and with the units it was delivered with: it is in silver with those of its correction.
     """
     ids = sorted(counted)
 
@@ -44,20 +55,24 @@ def accounts(
         wanted = pc.field("source_id").isin(ids)
         return storage.rows(table, versions[table.qualified_name], columns, wanted)
 
-    refused = _refused(rows_of(quarantine.TABLE, ["source_id", "line"]))
+    lines = rows_of(quarantine.TABLE, ["source_id", "line_number", "line", "status"]).to_pylist()
+    is_corrected = any(line["status"] == "replayed" for line in lines)
+    decisions = rows_of(corrections.TABLE, ["source_id", "line_number", "decision", "line"]) if is_corrected else None
+    refused = _refused(lines, _corrected(decisions))
     kept = _receipts(rows_of(receipts.TABLE, ["source_id", "units"])) | _reference(storage, versions, counted)
     bronze = {e: _counts(rows_of(t, ["source_id"])) for e, t in BRONZE.items()}
     found: list[dict[str, Any]] = []
     for source_id in ids:
         delivery, count = counted[source_id]
-        lines = bronze[delivery.entity].get(source_id, 0)
-        silver, bad = kept.get(source_id, Tally()), refused.get(source_id, Tally())
-        header = _has_header(delivery)
-        hops = [("admitted to landing", "bytes", delivery.bytes, _bytes_left(delivery, count), 0)]
-        hops += [("landing to bronze", "rows", count.lines, lines, 0)]
-        hops += [("bronze to silver", "rows", lines - header, silver.rows + bad.rows, bad.rows)]
+        landed = bronze[delivery.entity].get(source_id, 0)
+        silver, (bad, waived, corrected_away) = kept.get(source_id, Tally()), refused.get(source_id, Refused())
+        header = count.headers if delivery.entity == "product_categories" else 0
+        hops = [("admitted to landing", "bytes", delivery.bytes, _bytes_left(delivery, count), 0, 0)]
+        hops += [("landing to bronze", "rows", count.lines, landed, 0, 0)]
+        hops += [("bronze to silver", "rows", landed - header, silver.rows + bad.rows, bad.rows, waived.rows)]
         if delivery.entity == "transactions":
-            hops += [("landing to silver", "units", count.units, silver.units + bad.units, bad.units)]
+            units = silver.units + corrected_away + bad.units
+            hops += [("landing to silver", "units", count.units, units, bad.units, waived.units)]
         found += [_entry(run_id, delivery, *hop) for hop in hops]
     return pa.Table.from_pylist(found, ledger.TABLE.arrow_schema)
 
@@ -67,14 +82,21 @@ def earlier_counts(storage: Storage, versions: Mapping[str, int]) -> dict[int, C
     rows = storage.rows(ledger.TABLE, versions[ledger.TABLE.qualified_name]).to_pylist()
     told = {(row["source_id"], row["hop"]): row["expected"] for row in rows}
     sizes = {source_id: expected for (source_id, hop), expected in told.items() if hop == "admitted to landing"}
+    lines = {source_id: told[source_id, "landing to bronze"] for source_id in sizes}
     return {
-        source_id: Count(told[source_id, "landing to bronze"], told.get((source_id, "landing to silver"), 0), size, "")
+        source_id: Count(
+            lines=lines[source_id],
+            units=told.get((source_id, "landing to silver"), 0),
+            bytes=size,
+            sha256="",
+            headers=lines[source_id] - told[source_id, "bronze to silver"],
+        )
         for source_id, size in sizes.items()
     }
 
 
 def _entry(
-    run_id: str, delivery: Delivery, hop: str, control: str, expected: int, found: int, bad: int
+    run_id: str, delivery: Delivery, hop: str, control: str, expected: int, found: int, bad: int, waived: int
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,
@@ -86,6 +108,7 @@ def _entry(
         "expected": expected,
         "found": found,
         "quarantined": bad,
+        "waived": waived,
         "difference": found - expected,
     }
 
@@ -94,12 +117,26 @@ def _counts(rows: pa.Table) -> dict[int, int]:
     return {v["values"]: v["counts"] for v in pc.value_counts(rows["source_id"]).to_pylist()}
 
 
-def _refused(rows: pa.Table) -> dict[int, Tally]:
-    tallies: dict[int, Tally] = {}
-    for row in rows.to_pylist():
-        before = tallies.get(row["source_id"], Tally())
-        tallies[row["source_id"]] = Tally(before.rows + 1, before.units + line_units(row["line"]))
-    return tallies
+def _corrected(decisions: pa.Table | None) -> dict[tuple[int, int], str]:
+    """Give what is read in place of each line that was decided about, the last decision counting."""
+    rows = decisions.sort_by("decision").to_pylist() if decisions is not None else []
+    return {(row["source_id"], row["line_number"]): row["line"] or "" for row in rows}
+
+
+def _refused(lines: list[dict[str, Any]], corrected: Mapping[tuple[int, int], str]) -> dict[int, Refused]:
+    found: dict[int, Refused] = {}
+    for row in lines:
+        kept, waived, away = found.get(row["source_id"], Refused())
+        line = row["line"]
+        match row["status"]:
+            case "replayed":
+                away += line_units(line) - line_units(corrected.get((row["source_id"], row["line_number"]), ""))
+            case "waived":
+                kept, waived = kept.and_one(line), waived.and_one(line)
+            case _:
+                kept = kept.and_one(line)
+        found[row["source_id"]] = Refused(kept, waived, away)
+    return found
 
 
 def _receipts(rows: pa.Table) -> dict[int, Tally]:
@@ -120,11 +157,3 @@ def _reference(
 def _bytes_left(delivery: Delivery, count: Count) -> int:
     """Count the bytes of the delivery that are still there: all, or none when they are other bytes by now."""
     return count.bytes if count.sha256 == delivery.sha256 else 0
-
-
-def _has_header(delivery: Delivery) -> int:
-    if delivery.entity != "product_categories":
-        return 0
-    with open(delivery.location, "rb") as file:
-        first = file.readline().removeprefix(MARK).removesuffix(b"\n").removesuffix(b"\r")
-    return int(first == HEADER.encode())

@@ -9,17 +9,19 @@ from typing import NamedTuple
 
 BLOCK = 1 << 20
 MARK = b"\xef\xbb\xbf"
+HEADER = b"v.Code_pr|v.code"
 _WORD = rb"[^ |\r\n]++"
 _PLAIN = re.compile(rb"(?:%b\|%b\|%b\|%b(?: %b)*+\r?\n)*+" % ((_WORD,) * 5))
 
 
 class Count(NamedTuple):
-    """What a source holds; `sha256` is hexadecimal."""
+    """What a source holds; `sha256` is hexadecimal, `headers` is 1 when the first line names columns."""
 
     lines: int
     units: int
     bytes: int
     sha256: str
+    headers: int
 
 
 def recount(location: str) -> Count:
@@ -28,16 +30,21 @@ def recount(location: str) -> Count:
     A line is what a line feed ends, and what follows the last one when it is not empty. A UTF-8 mark at the
     start is hashed, but is no line content. Units: see `line_units`. Errors: OSError.
     """
-    lines = units = size = 0
+    lines = units = size = headers = 0
     digest = hashlib.sha256()
     with open(location, "rb") as file:
         while data := file.read(BLOCK) + file.readline():
             digest.update(data)
             text = data.removeprefix(MARK) if size == 0 else data
+            headers = headers if size else int(_is_header(text))
             size += len(data)
             lines += text.count(b"\n") + (text != b"" and not text.endswith(b"\n"))
             units += _units_of(text)
-    return Count(lines, units, size, digest.hexdigest())
+    return Count(lines, units, size, digest.hexdigest(), headers)
+
+
+def _is_header(lines: bytes) -> bool:
+    return lines.split(b"\n", 1)[0].removesuffix(b"\r") == HEADER
 
 
 def _units_of(lines: bytes) -> int:

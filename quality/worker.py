@@ -21,6 +21,7 @@ from subprocess import PIPE, Popen, TimeoutExpired
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
+from lakehouse.deferred import deferred
 from lakehouse.errors import LakehouseError, ServiceDown
 from quality.recount import Count, recount
 from quality.verdict import Verdict
@@ -227,6 +228,7 @@ def main() -> None:
 
 
 def _import_suites() -> None:
+    deferred("altair", "scipy.stats")  # imported there for expectations not used here: a third of the time
     gc.disable()  # the imports leave nothing to collect, and looking for it takes a fifth of their time
     import quality.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
 

@@ -10,7 +10,7 @@ TABLE = Table(
         Column("run_id", STRING, "The run."),
         Column("table", STRING, "The table checked; empty for a gate over several."),
         Column("version", BIGINT, "The version checked.", nullable=True),
-        Column("gate", STRING, "suite, ledger, volume or quarantine_share."),
+        Column("gate", STRING, "suite, ledger, volume, quarantine_share or oracle."),
         Column("check", STRING, "What must be true."),
         Column("severity", STRING, "critical or warning."),
         Column("passed", BOOLEAN, "Whether it is."),

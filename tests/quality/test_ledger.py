@@ -13,17 +13,18 @@ from lakehouse import landing
 from lakehouse.bronze import categories as bronze_categories
 from lakehouse.bronze import product_categories as bronze_product_categories
 from lakehouse.bronze import transactions
+from lakehouse.kernels import decisions, reference
 from lakehouse.kernels import receipts as receipt_kernel
-from lakehouse.kernels import reference
 from lakehouse.kernels.lines import numbered_lines
 from lakehouse.landing import Delivery
-from lakehouse.ops import ledger, quarantine
+from lakehouse.ops import corrections, ledger, quarantine
 from lakehouse.silver import categories, product_categories, receipts
 from lakehouse.storage import Storage
 from lakehouse.table import Table
 from quality.gates import broken, ledger_gate
 from quality.ledger import BRONZE, accounts
 from quality.recount import Count, recount
+from tests.rows import arrow_rows
 
 FIRST = (
     b"2013-02-01|103|17|34 2 34\r\n2013-02-01|103|17|34 2 34\r\n2013-02-30|103|17|5 5\r\n\xff\r\n"
@@ -272,3 +273,70 @@ def test_a_ledger_that_adds_up_breaks_nothing(house: House) -> None:
     verdicts = ledger_gate(house.accounts(), 0)
     assert all(v.passed for v in verdicts)
     assert broken(verdicts) == []
+
+
+def decide(house: House, path: str, made: dict[int, list[str | None]]) -> None:
+    """Record decisions {line number: what is read in its place, the last counting}, and build by them."""
+    source_id = of_source(house, path)
+    about = [(number, n, line) for number, texts in made.items() for n, line in enumerate(texts, 1)]
+    rows = [{"source_id": source_id, "line_number": number, "decision": n, "line": line} for number, n, line in about]
+    given = arrow_rows(corrections.TABLE, rows)
+    house.put(corrections.TABLE, given)
+    found = decisions.last_decisions(given)
+    lines = house.storage.rows(transactions.TABLE, house.versions[transactions.TABLE.qualified_name])
+    house.put(receipts.TABLE, receipt_kernel.accepted_receipts(decisions.as_decided(lines, found)))
+    refused = decisions.in_quarantine(lines, "transactions", found).cast(quarantine.TABLE.arrow_schema)
+    house.change(
+        quarantine.TABLE,
+        lambda rows: pa.concat_tables([refused, rows.filter(pc.not_equal(rows["entity"], "transactions"))]),
+    )
+
+
+def counts(house: House, path: str, control: str, hop: str) -> tuple[int, ...]:
+    (row,) = [r for r in house.accounts().to_pylist() if (r["path"], r["control"], r["hop"]) == (path, control, hop)]
+    return tuple(row[name] for name in ("expected", "found", "quarantined", "waived", "difference"))
+
+
+@pytest.mark.parametrize(
+    ("made", "rows", "units"),
+    [
+        ({}, (5, 5, 2, 0, 0), (9, 9, 2, 0, 0)),
+        ({3: ["2013-02-28|103|17|5 5 5 5"]}, (5, 5, 1, 0, 0), (9, 9, 0, 0, 0)),
+        ({3: ["2013-02-28|103|17|5"], 4: [None]}, (5, 5, 1, 1, 0), (9, 9, 0, 0, 0)),
+        ({3: [None]}, (5, 5, 2, 1, 0), (9, 9, 2, 2, 0)),
+        ({3: ["2013-02-28|103|17|5", None]}, (5, 5, 2, 1, 0), (9, 9, 2, 2, 0)),
+        ({3: ["2013-02-28|103|17|5", "2013-02-28|103|17|1 2 3"]}, (5, 5, 1, 0, 0), (9, 9, 0, 0, 0)),
+    ],
+)
+def test_the_ledger_shows_lines_move_out_of_quarantine_and_adds_up(
+    house: House, made: dict[int, list[str | None]], rows: tuple[int, ...], units: tuple[int, ...]
+) -> None:
+    decide(house, "transactions/1.csv", made)
+    assert counts(house, "transactions/1.csv", "rows", "bronze to silver") == rows
+    assert counts(house, "transactions/1.csv", "units", "landing to silver") == units
+    assert house.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "expected"),
+    [
+        (receipts.TABLE, lambda rows, at: replaced(rows, at, units=9), [(*UNITS, 5)]),
+        (receipts.TABLE, without, [(*ROWS, -1), (*UNITS, -4)]),
+        (quarantine.TABLE, without, [(*UNITS, 2)]),
+        (quarantine.TABLE, lambda rows, at: replaced(rows, at, status="open"), [(*ROWS, 1), (*UNITS, 4)]),
+        (corrections.TABLE, lambda rows, at: replaced(rows, at, line="2013-02-28|103|17|5"), [(*UNITS, 3)]),
+        (corrections.TABLE, without, [(*UNITS, 4)]),
+    ],
+)
+def test_a_corrected_line_that_changes_anywhere_shows(
+    house: House, table: Table, change: Callable[[pa.Table, int], pa.Table], expected: list[tuple[str, str, int]]
+) -> None:
+    decide(house, "transactions/1.csv", {3: ["2013-02-28|103|17|5 5 5 5"]})
+    key = of_source(house, "transactions/1.csv"), 3
+
+    def changed(rows: pa.Table) -> pa.Table:
+        keys = zip(rows["source_id"].to_pylist(), rows["line_number"].to_pylist(), strict=True)
+        return change(rows, list(keys).index(key))
+
+    house.change(table, changed)
+    assert house.differences() == [("transactions/1.csv", *found) for found in expected]

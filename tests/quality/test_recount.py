@@ -40,7 +40,7 @@ from quality.recount import MARK, line_units, recount
 def test_lines_and_units_are_counted(tmp_path: Path, content: bytes, lines: int, units: int) -> None:
     source = tmp_path / "source.csv"
     source.write_bytes(content)
-    assert recount(str(source)) == (lines, units, len(content), hashlib.sha256(content).hexdigest())
+    assert recount(str(source)) == (lines, units, len(content), hashlib.sha256(content).hexdigest(), 0)
 
 
 @settings(deadline=None, max_examples=300)

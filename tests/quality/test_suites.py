@@ -129,7 +129,7 @@ def test_a_table_that_keeps_its_promises_passes_every_declared_check(framed: Fra
 @pytest.mark.parametrize(
     ("rows", "check", "severity", "observed"),
     [
-        ([FIRST | {"label": None}], "label is not null", "critical", "1 of 1 rows"),
+        ([FIRST | {"label": None}], "label is not null", "critical", "1 row"),
         ([FIRST, FIRST], "(sample_id, day) is unique", "critical", "1 row"),
         ([FIRST | {"share": float("nan")}], "finite: share", "critical", "1 row"),
         ([FIRST | {"share": float("-inf")}], "finite: share", "critical", "1 row"),
@@ -230,5 +230,7 @@ def test_documents_are_a_site_that_replaces_the_former_one(framed: Framed, tmp_p
     write_documents([result], into)
     pages = {path.name for path in into.rglob("*.html")}
     assert "silver.samples" in (into / "index.html").read_text()
+    (page,) = (into / "validations").rglob("*.html")
+    assert all(told in page.read_text() for told in ("the columns are as declared", "label is not null"))
     assert "former.html" not in pages and len(pages) == 2
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

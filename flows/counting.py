@@ -1,0 +1,30 @@
+"""What each current source holds, for the ledger: new files are counted beside the run, of the others it is known."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+from flows.news import News
+from lakehouse.landing import Delivery
+from quality.recount import Count
+from quality.worker import Worker
+
+Counts = dict[int, tuple[Delivery, Future[Count]]]
+
+
+def counts_of(found: News, known: Mapping[int, Count], checks: Worker) -> Counts:
+    """Have new sources counted, and take earlier counts of the others: what they delivered is in bronze already."""
+    new = {one.source_id for one in found.admission.new}
+    counts: Counts = {}
+    for delivery in found.current:
+        if delivery.source_id in new:
+            counts[delivery.source_id] = (delivery, checks.submit_recount(delivery.location))
+        elif delivery.source_id in known:
+            counts[delivery.source_id] = (delivery, settled(known[delivery.source_id], delivery))
+    return counts
+
+
+def settled(count: Count, delivery: Delivery) -> Future[Count]:
+    """Take an earlier count for granted, wherever the file is now."""
+    future: Future[Count] = Future()
+    future.set_result(count._replace(sha256=delivery.sha256))
+    return future

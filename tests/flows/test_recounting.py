@@ -1,0 +1,81 @@
+"""Rows lost at rest, long after they were delivered: the next run of any kind finds them and publishes nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from flows.medallion import single_group
+from lakehouse import catalog, release
+from lakehouse.errors import Blocked
+from lakehouse.lease import Lease
+from lakehouse.release import Base
+from lakehouse.sample import write_sample
+from lakehouse.storage import Storage
+from tests.conftest import run_lakehouse
+
+PLAIN = {"enable_quality_checks": False, "min_rows_threshold": 1, "max_quarantine_pct": 50}
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a landing, and a home with its release."""
+    folder = tmp_path_factory.mktemp("delivered")
+    write_sample(folder / "landing", receipts=400, days=10)
+    run_lakehouse(folder / "home", folder / "landing", **PLAIN)
+    return folder
+
+
+@pytest.fixture
+def damage(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Let the next run begin on tables of which one has lost a row of a file."""
+    whole = release.begin
+
+    def damage(name: str, path: str) -> None:
+        def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
+            base = whole(storage, run_id, lease)
+            table, version = catalog.entry(name).table, base.versions[name]
+            known = storage.rows(catalog.entry("ops.sources").table, base.versions["ops.sources"]).to_pylist()
+            source_id = next(row["source_id"] for row in known if row["path"] == path)
+            rows = storage.rows(table, version)
+            at = rows["source_id"].to_pylist().index(source_id)
+            kept = rows.take([n for n in range(rows.num_rows) if n != at])
+            return replace(base, versions=base.versions | {name: storage.write(table, kept.to_reader(), run_id)})
+
+        monkeypatch.setattr(release, "begin", begin)
+
+    return damage
+
+
+TABLES = ("bronze.transactions", "silver.receipts", "ops.quarantine")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_run_that_takes_in_another_file_finds_what_an_old_one_lost(
+    name: str, delivered: Path, damage: Callable[[str, str], None]
+) -> None:
+    landing = delivered / "landing" / "transactions" / "105_Tran.csv"
+    landing.write_text("2024-01-04|105|7|1 2 3\n")
+    damage(name, "transactions/102_Tran.csv")
+    with pytest.raises(Blocked) as blocked:
+        run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
+    landing.unlink()
+    assert all("transactions/102_Tran.csv" in reason for reason in blocked.value.reasons)
+    assert len(release.history(Storage(str(delivered / "home" / "tables")))) == 1
+
+
+def test_a_run_that_takes_in_nothing_finds_it_too(delivered: Path, damage: Callable[[str, str], None]) -> None:
+    damage("silver.receipts", "transactions/103_Tran.csv")
+    with pytest.raises(Blocked, match=r"transactions/103_Tran\.csv add up from bronze to silver"):
+        run_lakehouse(delivered / "home", delivered / "landing", **PLAIN, n_clusters=3)
+
+
+def test_a_single_group_finds_it_too(
+    delivered: Path, damage: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage("bronze.transactions", "transactions/104_Tran.csv")
+    monkeypatch.setattr("tests.conftest.medallion", partial(single_group, "summary"))
+    with pytest.raises(Blocked, match=r"transactions/104_Tran\.csv add up from landing to bronze"):
+        run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
