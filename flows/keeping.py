@@ -1,0 +1,72 @@
+"""The commands that decide which releases are kept, and remove what no kept one needs."""
+
+import getpass
+import os
+from typing import Annotated
+
+import typer
+
+from flows.order import ordered
+from flows.reading import AsJson
+from flows.shown import show, show_one
+from lakehouse import release, retention
+from lakehouse.parameters import validated
+from lakehouse.retention import Rule
+from lakehouse.settings import load_settings
+from lakehouse.standing import Change
+
+Number = Annotated[int, typer.Argument(metavar="R", help="The release's number.")]
+
+
+def pin(
+    number: Number,
+    why: Annotated[str | None, typer.Option(help="The reason, for whoever wonders later.")] = None,
+) -> None:
+    """Keep a release until it is unpinned, whatever its age."""
+    order = ordered("pin", load_settings(), validated())
+    release.at(order.storage, number)
+    with order.leased() as lease:
+        retention.pin(lease.storage, number, Change(order.run_id, _user(), order.started_at, why))
+    print(f"Release {number} is kept until it is unpinned.")
+
+
+def unpin(number: Number) -> None:
+    """Leave a pinned release to the rule again: KEEP_DAILY and KEEP_MONTHLY."""
+    order = ordered("unpin", load_settings(), validated())
+    release.at(order.storage, number)
+    with order.leased() as lease:
+        retention.unpin(lease.storage, number, Change(order.run_id, _user(), order.started_at))
+    print(f"Release {number} is not pinned any more.")
+
+
+def vacuum(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the data files that no kept release needs, those of killed runs too; files of the last day stay."""
+    settings = load_settings()
+    order = ordered("vacuum", settings, validated())
+    change = Change(order.run_id, _user(), order.started_at)
+    if dry_run:
+        found = retention.vacuum(order.storage, Rule.of(settings), change, dry_run)
+    else:
+        with order.leased() as lease:
+            found = retention.vacuum(lease.storage, Rule.of(settings), change)
+    tables = [{"table": n, "files": len(f), "bytes": sum(f.values())} for n, f in sorted(found.files.items())]
+    facts = {
+        "dry_run": dry_run,
+        "expired": found.expired,
+        "files": sum(map(len, found.files.values())),
+        "bytes": sum(sum(files.values()) for files in found.files.values()),
+    }
+    show_one(facts | ({"tables": tables} if as_json else {}), as_json)
+    if tables and not as_json:
+        show(tables, as_json)
+
+
+def _user() -> str:
+    """Name who runs this; where the system has no name for the number, the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
