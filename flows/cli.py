@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import reading
+from flows import comparing, keeping, quarantine, reading
 from flows.shown import show, show_one
 from lakehouse.errors import LakehouseError, WrongUse
 from lakehouse.parameters import validated
@@ -29,12 +29,18 @@ for command in (
     reading.status,
     reading.releases,
     reading.ledger,
-    reading.quarantine,
     reading.tables,
     reading.query,
     reading.digest,
+    quarantine.withdraw,
+    comparing.diff,
+    comparing.rebuild,
+    keeping.pin,
+    keeping.unpin,
+    keeping.vacuum,
 ):
     app.command()(command)
+app.add_typer(quarantine.app, name="quarantine")
 
 Source = Annotated[
     Path | None,
@@ -60,7 +66,7 @@ def main() -> None:
 def run(
     source: Source = None,
     checks: Annotated[
-        bool, typer.Option("--checks/--no-checks", help="Suites and volume gate; rules and ledger always run.")
+        bool, typer.Option("--checks/--no-checks", help="Suites, volume gate and oracle; rules and ledger always run.")
     ] = True,
     min_rows_threshold: Annotated[int, typer.Option(help="Fewest receipts a release may hold.")] = 1_000,
     n_clusters: Annotated[int, typer.Option(help="Customer segments.")] = 4,
@@ -116,9 +122,11 @@ def rollback(number: Annotated[int, typer.Argument(metavar="R", help="The releas
     from lakehouse import release
 
     order = ordered("rollback", load_settings(), validated())
-    published = release.roll_back(order.storage, number, order.run_id, datetime.now(UTC))
-    record(order, published.run_key, "published", f"Release {published.release_id} is release {number} again.")
-    folder = export(order, published)
+    release.at(order.storage, number)
+    with order.leased() as lease:
+        published = release.roll_back(order.storage, number, lease, datetime.now(UTC))
+        record(order, published.run_key, "published", f"Release {published.release_id} is release {number} again.")
+        folder = export(order, published)
     print(f"Release {published.release_id} is release {number} again; its exports are in {folder}.")
 
 

@@ -1,5 +1,6 @@
 """What a run found and did, for its report; and its row in the log of runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from flows.order import Order
 from flows.report import LedgerRow, RuleCount, RunFacts, TableVersion, Verdict
 from lakehouse import catalog
 from lakehouse.errors import Blocked
-from lakehouse.ops import runs
+from lakehouse.ops import runs, sources
 from lakehouse.release import Release, Snapshot
 
 
@@ -40,7 +41,7 @@ def published_facts(order: Order, published: Release, verdict: Verdict, reasons:
         groups=published.groups,
         verified=published.verified,
         reasons=reasons,
-        rejected=_rejected(snapshot),
+        left_out=_left_out(snapshot),
         exports=str(order.settings.exports),
     )
 
@@ -87,21 +88,25 @@ def record(order: Order, run_key: str, state: str, message: str) -> None:
 
 
 def _rules(snapshot: Snapshot) -> list[RuleCount]:
-    rows = snapshot.rows("ops.quarantine", ["rule", "line", "source_id", "line_number"])
+    rows = snapshot.rows("ops.quarantine", ["rule", "line", "status", "source_id", "line_number"])
     ordered = rows.sort_by(
         [("rule", "ascending"), ("source_id", "ascending"), ("line_number", "ascending")]
     ).to_pylist()
     first: dict[str, str] = {}
-    lines: dict[str, int] = {}
     for row in ordered:
         first.setdefault(row["rule"], row["line"])
-        lines[row["rule"]] = lines.get(row["rule"], 0) + 1
-    return [RuleCount(rule, lines[rule], first[rule]) for rule in sorted(lines, key=lambda rule: (-lines[rule], rule))]
+    count = Counter((row["rule"], row["status"]) for row in ordered)
+    return [
+        RuleCount(rule, count[rule, "open"], count[rule, "waived"], count[rule, "replayed"], example)
+        for rule, example in first.items()
+    ]
 
 
-def _rejected(snapshot: Snapshot) -> list[str]:
-    rows = snapshot.rows("ops.sources", ["path", "detail"], pc.field("status") == "rejected").sort_by("path")
-    return [f"{row['path']}: {row['detail']}" for row in rows.to_pylist()]
+def _left_out(snapshot: Snapshot) -> list[tuple[str, str, str]]:
+    """Give the files that are not current, those that may need somebody first."""
+    rows = snapshot.rows("ops.sources", ["path", "status", "detail"], pc.field("status") != "current").to_pylist()
+    found = [(row["path"], row["status"], row["detail"] or "") for row in rows]
+    return sorted(found, key=lambda one: (sources.STATUSES.index(one[1]), one))
 
 
 def _version(snapshot: Snapshot, name: str) -> TableVersion:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.events import error_console
@@ -21,29 +22,58 @@ REFERENCE = ("categories", "product_categories")
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What a person decided: the new `ops.corrections`, and the lines (source_id, line_number) it is about."""
+
+    corrections: pa.Table
+    lines: frozenset[tuple[int, int]] = frozenset()
+
+
+@dataclass(frozen=True)
 class News:
-    """What waits, and the key of the run that would take it in."""
+    """What waits or was decided, and the key of the run that would take it in."""
 
     last: Release | None
     admission: Admission
     inputs_hash: str
     run_key: str
+    decided: Decided | None = None
 
     @property
     def is_published(self) -> bool:
-        return self.last is not None and self.last.run_key == self.run_key
+        return self.decided is None and self.last is not None and self.last.run_key == self.run_key
+
+    @property
+    def is_to_land(self) -> bool:
+        """Say whether sources, or what is known of them and their lines, change."""
+        return self.decided is not None or self.admission.is_news
+
+    @property
+    def landed_entities(self) -> set[str]:
+        """Give the entities of which lines come or go."""
+        return self._entities(self.admission.landed)
 
     @property
     def touched_entities(self) -> set[str]:
-        """Give the entities of which a source is new or superseded."""
-        rows = self.admission.rows.to_pylist()
-        return {row["entity"] for row in rows if row["source_id"] in self.admission.touched}
+        """Give the entities of which lines come, go, or are read differently."""
+        return self._entities(self.admission.touched)
+
+    @property
+    def touched_lines(self) -> pc.Expression:
+        """Say which rows change, by source_id and, when lines were decided about, by line_number."""
+        of_sources = pc.field("source_id").isin(sorted(self.admission.touched))
+        if self.decided is None or not self.decided.lines:
+            return of_sources
+        return of_sources & pc.field("line_number").isin(sorted({number for _, number in self.decided.lines}))
 
     @property
     def current(self) -> list[Delivery]:
         """Give every current source."""
         rows = [row for row in self.admission.rows.to_pylist() if row["status"] == "current"]
         return [Delivery(r["entity"], r["path"], r["location"], r["sha256"], r["bytes"]) for r in rows]
+
+    def _entities(self, source_ids: frozenset[int]) -> set[str]:
+        return {row["entity"] for row in self.admission.rows.to_pylist() if row["source_id"] in source_ids}
 
 
 def news(order: Order) -> News:
@@ -55,10 +85,15 @@ def news(order: Order) -> News:
     last = published[-1] if published else None
     known = Snapshot(order.storage, last).rows("ops.sources") if last else sources.TABLE.arrow_schema.empty_table()
     admission = landing.admit(known, deliveries(order), order.run_id, order.started_at)
+    inputs_hash = inputs_hash_of(admission)
+    return News(last, admission, inputs_hash, order.key(inputs_hash))
+
+
+def inputs_hash_of(admission: Admission) -> str:
+    """Hash the admitted sources."""
     rows = admission.rows.filter(pc.equal(admission.rows["status"], "current"))
     admitted = sorted(zip(rows["entity"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
-    inputs_hash = hashlib.sha256(json.dumps(admitted).encode()).hexdigest()[:32]
-    return News(last, admission, inputs_hash, order.key(inputs_hash))
+    return hashlib.sha256(json.dumps(admitted).encode()).hexdigest()[:32]
 
 
 def current_news(order: Order) -> News:

@@ -1,21 +1,24 @@
 """The commands that read: nothing here starts an engine or changes a table."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import duckdb
-import pyarrow.compute as pc
 import typer
 from pyarrow.dataset import Dataset
 
 from flows.shown import show, show_one
-from lakehouse import catalog, release
+from lakehouse import catalog, release, retention
 from lakehouse.errors import BadQuery, DigestsDiffer
 from lakehouse.ops import runs
 from lakehouse.refresh import digest_of
 from lakehouse.release import Release, Snapshot
+from lakehouse.retention import Rule
 from lakehouse.settings import load_settings
 from lakehouse.storage import Storage
 from lakehouse.table import Layer
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 HIDDEN = "__of_release__"  # between layer and name of what views stand on
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, alone on standard output.")]
@@ -43,28 +46,17 @@ def status(as_json: AsJson = False) -> None:
 
 
 def releases(as_json: AsJson = False) -> None:
-    """List every release, oldest first."""
+    """List every release, oldest first, and as what it is kept: newest, pinned, daily, monthly, shared; or expired."""
     names = ("release_id", "parent", "created_at", "published_at", "run_id", "engine", "verified", "groups")
-    show([{n: getattr(r, n) for n in names} for r in release.history(_storage())], as_json, "There is no release yet.")
+    listed = retention.kept_as(_storage(), Rule.of(load_settings()))
+    rows = [{n: getattr(r, n) for n in names} | {"kept_as": reasons or ["not kept"]} for r, reasons in listed]
+    show(rows, as_json, "There is no release yet.")
 
 
 def ledger(number: AtRelease = None, as_json: AsJson = False) -> None:
     """Show, per source, hop and control, what was expected and what was found."""
     rows = snapshot(number).rows("ops.ledger").drop_columns(["run_id"])
     show(rows.sort_by([("path", "ascending"), ("hop", "ascending"), ("control", "ascending")]).to_pylist(), as_json)
-
-
-def quarantine(
-    number: AtRelease = None,
-    rule: Annotated[str | None, typer.Option(help="Only lines that broke this rule.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the refused lines, with the file, the rule and what was found."""
-    opened = snapshot(number)
-    paths = dict(zip(*(opened.rows("ops.sources")[c].to_pylist() for c in ("source_id", "path")), strict=True))
-    rows = opened.rows("ops.quarantine", filters=None if rule is None else pc.field("rule") == rule).to_pylist()
-    listed = [{"path": paths.get(r.pop("source_id"), ""), **r} for r in rows]
-    show(sorted(listed, key=lambda r: (r["path"], r["line_number"])), as_json, "No line is in quarantine.")
 
 
 def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
@@ -102,7 +94,7 @@ def query(
     show(rows, as_json, "No row.")
 
 
-def _offer(database: duckdb.DuckDBPyConnection, name: str, rows: Dataset) -> None:
+def _offer(database: "DuckDBPyConnection", name: str, rows: Dataset) -> None:
     hidden = name.replace(".", HIDDEN)
     database.register(hidden, rows)
     database.execute(f"create view {name} as select * from {hidden}")

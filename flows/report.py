@@ -11,7 +11,8 @@ from rich.text import Text
 from lakehouse import catalog
 from lakehouse.lineage import lineage_mermaid, lineage_rows
 
-LEDGER_SOURCES = 20
+LEDGER_SOURCES, LEFT_OUT = 20, 20
+TOLD = ("changing", "rejected", "withdrawn")
 TOP_RULES = 10
 EXAMPLE_CHARACTERS = 120
 
@@ -48,10 +49,12 @@ class LedgerRow(NamedTuple):
 
 
 class RuleCount(NamedTuple):
-    """Lines that broke one rule, and one of them."""
+    """Lines that broke one rule: still open, waived (accepted as lost), replayed (corrected); and one of them."""
 
     rule: str
-    lines: int
+    open: int
+    waived: int
+    replayed: int
     example: str
 
 
@@ -66,7 +69,7 @@ class TableVersion(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Everything a report says. `groups` maps a group to the release it is as of."""
+    """Everything a report says: `groups` with the release each is as of, `left_out` with path, status and reason."""
 
     run_id: str
     flow: str
@@ -85,19 +88,20 @@ class RunFacts:
     groups: Mapping[str, int]
     verified: bool
     reasons: Sequence[str] = ()
-    rejected: Sequence[str] = ()
+    left_out: Sequence[tuple[str, str, str]] = ()
     exports: str | None = None
     page: str | None = None
 
 
 def markdown(facts: RunFacts) -> str:
     """Write the whole report; whatever comes from outside is only text in it."""
+    left_out = _rows_of(("path", "status", "detail"), facts.left_out[:LEFT_OUT])
     parts = [
         f"# {_headline(facts)}",
         _bullets(facts.reasons),
         _section("Totals", _rows_of(("what", "value"), _totals(facts))),
         _section("Ledger", ledger_verdict(facts), _ledger(facts.ledger)),
-        _section("Rejected files", _bullets(facts.rejected)) if facts.rejected else "",
+        _section("Files left out", _with_more(left_out, len(facts.left_out) - LEFT_OUT, "files are in `ops.sources`")),
         _section("Quarantine", _quarantine(facts.quarantine_rules)),
         _section("Groups", _rows_of(("group", "as of release"), sorted(facts.groups.items()))),
         _section("Tables", _rows_of(("table", "version", "rows", "digest"), facts.tables)),
@@ -108,14 +112,13 @@ def markdown(facts: RunFacts) -> str:
 
 def console_summary(facts: RunFacts) -> Grid:
     """Give the report in a few lines, to be printed by rich."""
-    refused = sum(rule.lines for rule in facts.quarantine_rules)
     is_counted = facts.release_id is not None
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
-        *(("Rejected", file) for file in facts.rejected),
+        *((status.capitalize(), f"{path}: {why}") for path, status, why in facts.left_out if status in TOLD),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
-        ("Quarantine", f"{refused:,} lines" if is_counted else None),
+        ("Quarantine", _refused(facts.quarantine_rules) if is_counted else None),
         ("Ledger", ledger_verdict(facts) if is_counted else None),
         ("Exports", facts.exports),
         ("Page", facts.page),
@@ -177,8 +180,7 @@ def _ledger(rows: Sequence[LedgerRow]) -> str:
     paths = list(dict.fromkeys(row.path for row in sorted(rows, key=lambda row: row.difference == 0)))
     shown = [row for path in paths[:LEDGER_SOURCES] for row in rows if row.path == path]
     table = _rows_of(LedgerRow._fields, [*shown, *_sums(rows)])
-    left = len(paths) - LEDGER_SOURCES
-    return f"{table}\n\n{left:,} more sources are in the sums, and in `ops.ledger`." if left > 0 else table
+    return _with_more(table, len(paths) - LEDGER_SOURCES, "sources are in the sums, and in `ops.ledger`")
 
 
 def _sums(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
@@ -189,11 +191,23 @@ def _sums(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
     return [LedgerRow("All sources", hop, control, *counts) for (hop, control), counts in sums.items()]
 
 
+def _with_more(table: str, more: int, what: str) -> str:
+    return f"{table}\n\n{more:,} more {what}." if more > 0 else table
+
+
 def _quarantine(rules: Sequence[RuleCount]) -> str:
     if not rules:
         return "No line was refused."
-    top = sorted(rules, key=lambda rule: (-rule.lines, rule.rule))[:TOP_RULES]
-    return _rows_of(("rule", "lines", "example"), [(r.rule, r.lines, _shortened(r.example)) for r in top])
+    top = sorted(rules, key=lambda rule: (-rule.open, -rule.waived - rule.replayed, rule.rule))[:TOP_RULES]
+    return _rows_of(RuleCount._fields, [(*rule[:-1], _shortened(rule.example)) for rule in top])
+
+
+def _refused(rules: Sequence[RuleCount]) -> str:
+    """Say how many lines are open, and what became of others."""
+    waived, replayed = sum(rule.waived for rule in rules), sum(rule.replayed for rule in rules)
+    told = [(waived, "waived (accepted as lost)"), (replayed, "replayed (corrected)")]
+    lines = f"{sum(rule.open for rule in rules):,} lines"
+    return ", ".join([lines, *(f"{count:,} {what}" for count, what in told if count)])
 
 
 def _lineage() -> list[str]:

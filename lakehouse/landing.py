@@ -37,21 +37,30 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Admission:
-    """The new table of sources, and which of them a run has to take in, take out, or report."""
+    """The new table of sources, and which of them a run has to take in, take out, read again, or report.
+
+    `revised` are current sources of which lines were decided about.
+    """
 
     rows: pa.Table
     new: tuple[Delivery, ...]
     superseded: frozenset[int]
     rejected: tuple[Delivery, ...]
     changing: tuple[Delivery, ...]
+    revised: frozenset[int] = frozenset()
 
     @property
-    def touched(self) -> frozenset[int]:
+    def landed(self) -> frozenset[int]:
+        """Give the sources whose lines come or go."""
         return self.superseded | {d.source_id for d in self.new}
 
     @property
+    def touched(self) -> frozenset[int]:
+        return self.landed | self.revised
+
+    @property
     def is_news(self) -> bool:
-        return bool(self.new or self.superseded)
+        return bool(self.touched)
 
     @property
     def current(self) -> list[int]:
@@ -96,29 +105,60 @@ def admit(known: pa.Table, deliveries: Iterable[Delivery], run_id: str, now: dat
 
     What counts for a path is its newest readable content. The same content under several paths is current under
     one of them (the one that was, else the first) and a duplicate under the others; older content is superseded.
+    What was withdrawn from a path stays out until other content came under it.
     """
-    rows = {(r["path"], r["source_id"]): r for r in known.to_pylist()}
-    heads = {r["path"]: r["source_id"] for r in rows.values() if r["status"] in ("current", "duplicate")}
-    before = {r["source_id"]: r["path"] for r in rows.values() if r["status"] == "current"}
     found = list(deliveries)
+    settled = {one.path for one in found if not one.is_changing}
+    kept = (r for r in known.to_pylist() if not (r["status"] == "changing" and r["path"] in settled))
+    rows = {(r["path"], r["source_id"]): r for r in kept}
+    heads = heads_of(known)
     for one in found:
         if one.is_changing:
+            waiting = replace(one, sha256="", bytes=0, problem="it changed while it was read: the next run reads it")
+            rows.setdefault((one.path, 0), _row(waiting, "changing", None, run_id, now))
             continue
         key = (one.path, one.source_id)
         if one.problem is not None:
             rows.setdefault(key, _row(one, "rejected", None, run_id, now))
             continue
-        if heads.get(one.path) != one.source_id:
+        is_withdrawn = key in rows and rows[key]["status"] == "withdrawn"
+        if heads.get(one.path) != one.source_id and not is_withdrawn:
             rows[key] = _row(one, "current", heads.get(one.path), run_id, now)
         rows[key]["location"] = one.location  # the landing may be elsewhere by now
-        heads[one.path] = one.source_id
+        if not is_withdrawn:
+            heads[one.path] = one.source_id
+    return _admission(known, rows.values(), heads, found)
+
+
+def withdraw(known: pa.Table, path: str, detail: str) -> Admission:
+    """Take out what counts for a path; under another path the same content goes on. Errors: KeyError, of a path."""
+    heads = heads_of(known)
+    withdrawn = path, heads.pop(path)
+    rows = [
+        row | {"status": "withdrawn", "detail": detail} if (row["path"], row["source_id"]) == withdrawn else row
+        for row in known.to_pylist()
+    ]
+    return _admission(known, rows, heads, [])
+
+
+def heads_of(known: pa.Table) -> dict[str, int]:
+    """Give the source that counts for each path: its newest readable content."""
+    return {r["path"]: r["source_id"] for r in known.to_pylist() if r["status"] in ("current", "duplicate")}
+
+
+def _admission(
+    known: pa.Table, rows: Iterable[dict[str, Any]], heads: dict[str, int], found: list[Delivery]
+) -> Admission:
+    """Settle the status of every row, and say what that changes."""
+    before = {r["source_id"]: r["path"] for r in known.to_pylist() if r["status"] == "current"}
     owners: dict[int, str] = {}
     for path in sorted(heads, key=lambda p: (before.get(heads[p]) != p, p)):
         owners.setdefault(heads[path], path)
-    settled = [_settled(row, heads, owners) for _, row in sorted(rows.items())]
+    ordered = sorted(rows, key=lambda row: (row["path"], row["source_id"]))
+    settled = [_settled(row, heads, owners) for row in ordered]
     current = {r["source_id"] for r in settled if r["status"] == "current"}
     readable = [one for one in found if one.problem is None and not one.is_changing]
-    by_source = {one.source_id: one for one in readable if owners[one.source_id] == one.path}
+    by_source = {one.source_id: one for one in readable if owners.get(one.source_id) == one.path}
     return Admission(
         rows=pa.Table.from_pylist(settled, sources.TABLE.arrow_schema),
         new=tuple(by_source[s] for s in sorted(current - set(before)) if s in by_source),
@@ -129,12 +169,13 @@ def admit(known: pa.Table, deliveries: Iterable[Delivery], run_id: str, now: dat
 
 
 def _settled(row: dict[str, Any], heads: dict[str, int], owners: dict[int, str]) -> dict[str, Any]:
-    """Give a row its status."""
-    if row["status"] == "rejected":
+    """Give a row its status; what was withdrawn once goes on saying by whom and why."""
+    source, head = row["source_id"], heads.get(row["path"])
+    if row["status"] in ("rejected", "changing") or head is None:
         return row
-    source = row["source_id"]
-    if heads[row["path"]] != source:
-        return row | {"status": "superseded", "detail": None}
+    if head != source:
+        was_withdrawn = row["status"] == "withdrawn" or (row["status"] == "superseded" and row["detail"])
+        return row | {"status": "superseded", "detail": row["detail"] if was_withdrawn else None}
     if owners[source] != row["path"]:
         return row | {"status": "duplicate", "detail": f"the same bytes as {owners[source]}"}
     return row | {"status": "current", "detail": None}

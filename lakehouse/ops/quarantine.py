@@ -4,8 +4,8 @@ from pyspark.sql import DataFrame
 
 from lakehouse.bronze import categories, product_categories, transactions
 from lakehouse.frames import streamed
-from lakehouse.kernels.receipts import refused_receipts
-from lakehouse.kernels.reference import refused_categories, refused_product_categories
+from lakehouse.kernels.decisions import in_quarantine, last_decisions
+from lakehouse.ops import corrections
 from lakehouse.table import BIGINT, INT, STRING, Column, Layer, OneOf, ReplaceSources, Table
 
 RULES = (
@@ -19,15 +19,17 @@ RULES = (
     "bad_product",
     "bad_category",
 )
+STATUSES = ("open", "waived", "replayed")
 
 TABLE = Table(
     layer=Layer.OPS,
     name="quarantine",
-    doc="One row per refused line, kept whole.",
+    doc="One row per refused line, kept whole, also when it was corrected or waived.",
     inputs={
         "transactions": transactions.TABLE,
         "categories": categories.TABLE,
         "product_categories": product_categories.TABLE,
+        "corrections": corrections.TABLE,
     },
     columns=(
         Column("source_id", BIGINT, "The file it came in."),
@@ -36,19 +38,25 @@ TABLE = Table(
         Column("line", STRING, "The line as delivered; a byte that is not UTF-8 is the character U+EF00 + byte."),
         Column("rule", STRING, "The first rule it broke."),
         Column("detail", STRING, "What was found."),
-        Column("status", STRING, "open, waived or replayed."),
+        Column("status", STRING, "open; waived: accepted as lost; replayed: in silver as it was corrected."),
     ),
     keys=("source_id", "line_number"),
     write=ReplaceSources(),
     checks=(
         OneOf("rule", RULES, why="the rules are a closed set"),
-        OneOf("status", ("open", "waived", "replayed"), why="nothing leaves quarantine without a trace"),
+        OneOf("status", STATUSES, why="nothing leaves quarantine without a trace"),
     ),
 )
 
 
-def build(transactions: DataFrame, categories: DataFrame, product_categories: DataFrame) -> DataFrame:
-    receipts = streamed(transactions, refused_receipts, TABLE)
-    names = streamed(categories, refused_categories, TABLE)
-    links = streamed(product_categories, refused_product_categories, TABLE)
+def build(
+    transactions: DataFrame, categories: DataFrame, product_categories: DataFrame, corrections: DataFrame
+) -> DataFrame:
+    decisions = last_decisions(corrections.toArrow())
+
+    def refused(lines: DataFrame, entity: str) -> DataFrame:
+        return streamed(lines, lambda rows: in_quarantine(rows, entity, decisions), TABLE)
+
+    receipts = refused(transactions, "transactions")
+    names, links = refused(categories, "categories"), refused(product_categories, "product_categories")
     return receipts.unionByName(names).unionByName(links)

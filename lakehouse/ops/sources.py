@@ -2,7 +2,7 @@
 
 from lakehouse.table import BIGINT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
 
-STATUSES = ("current", "superseded", "duplicate", "rejected")
+STATUSES = ("current", "changing", "rejected", "withdrawn", "duplicate", "superseded")
 ENTITIES = ("transactions", "categories", "product_categories")
 
 TABLE = Table(
@@ -10,17 +10,24 @@ TABLE = Table(
     name="sources",
     doc="One row per delivered file.",
     columns=(
-        Column("source_id", BIGINT, "First 8 bytes of the SHA-256 of its bytes, signed; 0 when unreadable."),
+        Column(
+            "source_id", BIGINT, "First 8 bytes of the SHA-256 of its bytes, signed; 0 when unreadable or changing."
+        ),
         Column("entity", STRING, "What it holds."),
         Column("path", STRING, "Its name in the landing, the same at every delivery."),
         Column("location", STRING, "Where its bytes are read from."),
         Column("sha256", STRING, "Hash of its bytes, hexadecimal; empty when unreadable."),
         Column("bytes", BIGINT, "Its size."),
         Column("delivered_at", TIMESTAMP, "When the run that first saw it started."),
-        Column("status", STRING, "current, superseded, duplicate or rejected."),
+        Column("status", STRING, "current, changing, rejected, withdrawn, duplicate or superseded."),
         Column("supersedes", BIGINT, "The source of the same path that it replaced.", nullable=True),
         Column("admitted_by", STRING, "Id of the run that first saw it."),
-        Column("detail", STRING, "Why it was rejected, or what it repeats.", nullable=True),
+        Column(
+            "detail",
+            STRING,
+            "Why it was left or rejected, by whom and why withdrawn, or what it repeats.",
+            nullable=True,
+        ),
     ),
     keys=("path", "source_id"),
     checks=(

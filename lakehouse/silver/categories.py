@@ -4,14 +4,16 @@ from pyspark.sql import DataFrame
 
 from lakehouse.bronze import categories
 from lakehouse.frames import streamed
+from lakehouse.kernels.decisions import as_decided, last_decisions
 from lakehouse.kernels.reference import accepted_categories
+from lakehouse.ops import corrections
 from lakehouse.table import INT, STRING, Between, Column, Layer, Table
 
 TABLE = Table(
     layer=Layer.SILVER,
     name="categories",
     doc="One row per category.",
-    inputs={"categories": categories.TABLE},
+    inputs={"categories": categories.TABLE, "corrections": corrections.TABLE},
     columns=(
         Column("category_id", INT, "The category's number, from 1."),
         Column("category_name", STRING, "Its name."),
@@ -21,5 +23,6 @@ TABLE = Table(
 )
 
 
-def build(categories: DataFrame) -> DataFrame:
-    return streamed(categories, accepted_categories, TABLE)
+def build(categories: DataFrame, corrections: DataFrame) -> DataFrame:
+    decisions = last_decisions(corrections.toArrow())
+    return streamed(categories, lambda rows: accepted_categories(as_decided(rows, decisions)), TABLE)

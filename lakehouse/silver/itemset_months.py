@@ -67,11 +67,10 @@ def build(receipts: DataFrame, parameters: Parameters) -> DataFrame:
     baskets = receipts.select("month", "products")
     counted = {row["month"]: row["count"] for row in baskets.groupBy("month").count().collect()}
     blocks = mining_blocks(counted, parameters.min_support)
-    texts = pa.schema({"month": pa.string(), "block": pa.string()})
-    named = pa.table({"month": list(blocks), "block": list(blocks.values())}, texts)
     if not blocks:
         return grouped(baskets, ("month",), lambda rows: rows, TABLE)
-    placed = baskets.join(F.broadcast(receipts.sparkSession.createDataFrame(named)), "month")
+    joined = [f"when '{month}' then '{block}'" for month, block in blocks.items() if month != block]
+    placed = baskets.withColumn("block", F.expr(f"case month {' '.join(joined)} else month end" if joined else "month"))
 
     def mine(rows: pa.Table) -> pa.Table:
         found = frequent_itemsets(

@@ -4,14 +4,16 @@ from pyspark.sql import DataFrame
 
 from lakehouse.bronze import product_categories
 from lakehouse.frames import whole
+from lakehouse.kernels.decisions import as_decided, last_decisions
 from lakehouse.kernels.reference import accepted_product_categories
+from lakehouse.ops import corrections
 from lakehouse.table import BOOLEAN, INT, Between, Column, Layer, Table
 
 TABLE = Table(
     layer=Layer.SILVER,
     name="product_categories",
     doc="One row per product and category, however often it was delivered.",
-    inputs={"product_categories": product_categories.TABLE},
+    inputs={"product_categories": product_categories.TABLE, "corrections": corrections.TABLE},
     columns=(
         Column("product_id", INT, "The product's number."),
         Column("category_id", INT, "A category it is in."),
@@ -23,5 +25,6 @@ TABLE = Table(
 )
 
 
-def build(product_categories: DataFrame) -> DataFrame:
-    return whole(product_categories, accepted_product_categories, TABLE)
+def build(product_categories: DataFrame, corrections: DataFrame) -> DataFrame:
+    decisions = last_decisions(corrections.toArrow())
+    return whole(product_categories, lambda rows: accepted_product_categories(as_decided(rows, decisions)), TABLE)

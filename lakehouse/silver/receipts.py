@@ -1,17 +1,19 @@
-"""Receipts: the lines that keep every row rule, parsed."""
+"""Receipts: the lines that keep every row rule, as delivered or as corrected, parsed."""
 
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import transactions
 from lakehouse.frames import streamed
+from lakehouse.kernels.decisions import as_decided, last_decisions
 from lakehouse.kernels.receipts import accepted_receipts
+from lakehouse.ops import corrections
 from lakehouse.table import BIGINT, DATE, INT, INTS, STRING, Between, Column, Expression, Layer, ReplaceSources, Table
 
 TABLE = Table(
     layer=Layer.SILVER,
     name="receipts",
     doc="One row per receipt: one purchase of one customer in one store on one day.",
-    inputs={"transactions": transactions.TABLE},
+    inputs={"transactions": transactions.TABLE, "corrections": corrections.TABLE},
     columns=(
         Column("source_id", BIGINT, "The file it came in."),
         Column("line_number", INT, "Its line there, from 1."),
@@ -34,5 +36,6 @@ TABLE = Table(
 )
 
 
-def build(transactions: DataFrame) -> DataFrame:
-    return streamed(transactions, accepted_receipts, TABLE)
+def build(transactions: DataFrame, corrections: DataFrame) -> DataFrame:
+    decisions = last_decisions(corrections.toArrow())
+    return streamed(transactions, lambda rows: accepted_receipts(as_decided(rows, decisions)), TABLE)

@@ -42,7 +42,10 @@ FACTS = RunFacts(
         LedgerRow("102.csv", "landing to silver", "units", 35, 35, 0, 0),
         LedgerRow("103.csv", "landing to silver", "rows", 20, 20, 2, 0),
     ],
-    quarantine_rules=[RuleCount("bad_date", 1, "2013-02-31|102|5|1"), RuleCount("bad_store", 2, "2013-02-01||5|1")],
+    quarantine_rules=[
+        RuleCount("bad_date", 1, 0, 0, "2013-02-31|102|5|1"),
+        RuleCount("bad_store", 2, 1, 0, "2013-02-01||5|1"),
+    ],
     tables=[TableVersion("gold.product_sales", 4, 449, "abc123")],
     groups={"summary": 3, "clustering": 2},
     verified=True,
@@ -104,12 +107,14 @@ def test_of_many_sources_those_that_differ_are_shown_first() -> None:
 
 def test_the_rules_that_refused_most_come_first() -> None:
     rows = table_rows(markdown(FACTS))
-    assert rows.index(["bad_store", "2", "2013-02-01||5|1"]) < rows.index(["bad_date", "1", "2013-02-31|102|5|1"])
+    assert rows.index(["bad_store", "2", "1", "0", "2013-02-01||5|1"]) < rows.index(
+        ["bad_date", "1", "0", "0", "2013-02-31|102|5|1"]
+    )
     assert "No line was refused." in markdown(replace(FACTS, quarantine_rules=[]))
 
 
 def test_a_long_line_is_shortened() -> None:
-    facts = replace(FACTS, quarantine_rules=[RuleCount("not_utf8", 1, "x" * 10_000)])
+    facts = replace(FACTS, quarantine_rules=[RuleCount("not_utf8", 1, 0, 0, "x" * 10_000)])
     assert "x" * 120 + "…" in markdown(facts)
     assert "x" * 121 not in markdown(facts)
 
@@ -137,7 +142,7 @@ def test_lineage_is_a_diagram_and_a_table() -> None:
     text = markdown(FACTS)
     made = next(table for table in catalog.tables() if table.qualified_name == "silver.receipts")
     assert "```mermaid\nflowchart LR\n" in text
-    assert [made.qualified_name, "bronze.transactions"] in table_rows(text)
+    assert [made.qualified_name, "bronze.transactions, ops.corrections"] in table_rows(text)
 
 
 def test_what_comes_from_outside_is_only_text() -> None:
@@ -146,16 +151,17 @@ def test_what_comes_from_outside_is_only_text() -> None:
         flow=HOSTILE,
         run_id=HOSTILE,
         ledger=[LedgerRow(HOSTILE, HOSTILE, HOSTILE, 1, 1, 0, 0)],
-        quarantine_rules=[RuleCount(HOSTILE, 1, HOSTILE)],
+        quarantine_rules=[RuleCount(HOSTILE, 1, 0, 0, HOSTILE)],
         tables=[TableVersion(HOSTILE, 1, 1, HOSTILE)],
         groups={HOSTILE: 1},
         reasons=[HOSTILE],
+        left_out=[(HOSTILE, "withdrawn", HOSTILE)],
         exports=HOSTILE,
         page=HOSTILE,
     )
-    assert kinds(markdown(facts)) == kinds(markdown(replace(FACTS, reasons=["a reason"])))
+    assert kinds(markdown(facts)) == kinds(markdown(replace(FACTS, reasons=["a reason"], left_out=[("a", "b", "c")])))
     seen = HOSTILE.replace("\n", "\\n").replace("\x1b", "\\x1b")
-    assert [seen, "1", seen] in table_rows(markdown(facts))
+    assert [seen, "1", "0", "0", seen] in table_rows(markdown(facts))
 
 
 @given(st.text(st.characters(codec="utf-8")))
@@ -165,10 +171,23 @@ def test_any_text_survives_a_table_cell_as_text(text: str) -> None:
     assert rows[1:] == [[f"x{printed}x", "end"]]
 
 
+def test_files_left_out_are_listed_and_those_that_need_somebody_are_told_on_the_console() -> None:
+    files = [
+        ("a.csv", "withdrawn", "by Ana: twice"),
+        ("b.csv", "duplicate", "the same as c.csv"),
+    ]
+    facts = replace(FACTS, left_out=[*files, *((f"{n}.csv", "superseded", "") for n in range(30))])
+    assert [row for row in table_rows(markdown(facts)) if row[0] in ("a.csv", "b.csv")] == [list(f) for f in files]
+    assert "12 more files are in" in markdown(facts)
+    assert "Files left out" not in markdown(FACTS)
+    assert "a.csv: by Ana: twice" in shown(facts)
+    assert "b.csv" not in shown(facts)
+
+
 def test_the_console_is_told_in_short() -> None:
     said = [line.split(maxsplit=1) for line in shown(FACTS).splitlines()]
     assert ["Receipts", "1,108,987"] in [[name, rest.strip()] for name, rest in said]
-    assert "3 lines" in shown(FACTS)
+    assert "3 lines, 1 waived (accepted as lost)" in shown(FACTS)
     assert "Every row of 2 sources is accounted for." in shown(FACTS)
     assert "http://127.0.0.1:4200/v2/runs/flow-run/run-1" in shown(FACTS)
     assert len(said) <= 10

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.errors import BadInput
-from lakehouse.landing import Admission, Delivery, admit, delivery, transaction_files
+from lakehouse.landing import Admission, Delivery, admit, delivery, transaction_files, withdraw
 from lakehouse.ops import sources
 
 GOOD = b"2013-02-01|103|1008848|34 2\n"
@@ -334,9 +334,11 @@ def test_a_file_rejected_once_is_taken_when_it_no_longer_is() -> None:
 def test_a_changing_file_is_left_for_the_next_time() -> None:
     changing = of("a", "half", is_changing=True)
     first = admitted(NONE, [changing])
-    assert (first.rows.num_rows, first.is_news, first.changing) == (0, False, (changing,))
+    assert (statuses(first), first.is_news, first.changing) == ({("a", "?"): "changing"}, False, (changing,))
+    assert admitted(first.rows, [changing]).rows == first.rows
+    assert statuses(admitted(first.rows, [of("a", "X")])) == {("a", "X"): "current"}
     then = admitted(after({"a": "X"}).rows, [changing])
-    assert statuses(then, "half") == {("a", "X"): "current"}
+    assert statuses(then) == {("a", "X"): "current", ("a", "?"): "changing"}
 
 
 def test_reference_entities_keep_only_their_newest_source() -> None:
@@ -402,3 +404,58 @@ def test_the_order_of_files_in_a_delivery_does_not_show(history: list[dict[str, 
         assert shuffled.rows == admission.rows
         assert (shuffled.new, shuffled.superseded) == (admission.new, admission.superseded)
         known = admission.rows
+
+
+# What is withdrawn.
+
+
+WHY = "by Ana: wrong month"
+
+
+def test_what_is_withdrawn_goes_and_says_by_whom_and_why() -> None:
+    admission = withdraw(after({"a": "X", "b": "Y"}).rows, "a", WHY)
+    assert statuses(admission) == {("a", "X"): "withdrawn", ("b", "Y"): "current"}
+    assert news(admission) == ([], {source("X")})
+    assert [row["detail"] for row in admission.rows.to_pylist()] == [WHY, None]
+
+
+def test_the_same_bytes_stay_out_of_the_path_they_were_withdrawn_from() -> None:
+    known = withdraw(after({"a": "X", "b": "Y"}).rows, "a", WHY).rows
+    admission = admitted(known, [of("a", "X"), of("b", "Y")])
+    assert not admission.is_news
+    assert admission.rows == known
+
+
+def test_other_bytes_come_after_a_withdrawal_and_then_the_first_again() -> None:
+    known = withdraw(after({"a": "X"}).rows, "a", WHY).rows
+    other = admitted(known, [of("a", "Z")])
+    assert statuses(other) == {("a", "X"): "superseded", ("a", "Z"): "current"}
+    assert news(other) == (["a"], set())
+    assert {row["detail"] for row in other.rows.to_pylist()} == {WHY, None}
+    assert admitted(other.rows, [of("a", "Z")]).rows == other.rows
+    again = admitted(other.rows, [of("a", "X")])
+    assert statuses(again) == {("a", "X"): "current", ("a", "Z"): "superseded"}
+    assert news(again) == (["a"], {source("Z")})
+
+
+def test_a_twin_goes_on_when_the_current_name_is_withdrawn() -> None:
+    admission = withdraw(after({"a": "X", "b": "X"}).rows, "a", WHY)
+    assert statuses(admission) == {("a", "X"): "withdrawn", ("b", "X"): "current"}
+    assert not admission.is_news
+    rest = withdraw(admission.rows, "b", WHY)
+    assert (rest.current, rest.superseded) == ([], {source("X")})
+
+
+def test_what_was_superseded_before_stays_so_when_the_newer_bytes_are_withdrawn() -> None:
+    admission = withdraw(after({"a": "X"}, {"a": "Y"}).rows, "a", WHY)
+    assert statuses(admission) == {("a", "X"): "superseded", ("a", "Y"): "withdrawn"}
+    assert admission.current == []
+
+
+def test_only_what_counts_for_a_path_can_be_withdrawn() -> None:
+    known = after({"a": "X"}).rows
+    for path in ("b", ""):
+        with pytest.raises(KeyError):
+            withdraw(known, path, WHY)
+    with pytest.raises(KeyError):
+        withdraw(withdraw(known, "a", WHY).rows, "a", WHY)

@@ -12,7 +12,7 @@ from lakehouse.engine import Engine
 from lakehouse.kernels.digest import digest
 from lakehouse.parameters import Parameters
 from lakehouse.refresh import conformed
-from tests.rows import framed
+from tests.rows import arrow_rows, framed
 
 BUILT = [entry.table.qualified_name for entry in catalog.entries() if entry.build is not None]
 ASKED = Parameters(n_clusters=2, min_support=0.2, min_confidence=0.1)
@@ -35,7 +35,17 @@ def of_few(tmp_path_factory: pytest.TempPathFactory) -> Build:
          "sha256": "", "bytes": 1, "delivered_at": seen, "status": "current", "admitted_by": ""}
         for number, entity in enumerate(FILES, 1)
     ]  # fmt: skip
-    return _builder({"ops.sources": pa.Table.from_pylist(sources, catalog.entry("ops.sources").table.arrow_schema)})
+    corrections = [
+        {"source_id": 1, "line_number": 6, "line": None},
+        {"source_id": 1, "line_number": 7, "line": "2023-12-31|103|4|5 6"},
+        {"source_id": 2, "line_number": 4, "line": "4|?"},
+    ]
+    return _builder(
+        {
+            "ops.sources": pa.Table.from_pylist(sources, catalog.entry("ops.sources").table.arrow_schema),
+            "ops.corrections": arrow_rows(catalog.entry("ops.corrections").table, corrections),
+        }
+    )
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,32 @@ def test_refused_reference_lines_are_in_the_same_quarantine(engine: Engine) -> N
     ]
 
 
+def test_a_corrected_line_is_read_in_its_place_and_a_waived_one_is_not(engine: Engine) -> None:
+    given = lines("2013-02-01|103|7|34", "2013-02-30|103|7|34", "2013-02-01|103|7|")
+    decided = [
+        {"source_id": 7, "line_number": 2, "decision": 1, "line": None},
+        {"source_id": 7, "line_number": 2, "decision": 2, "line": "2013-03-01|103|7|34 5"},
+        {"source_id": 7, "line_number": 3, "line": None},
+        {"source_id": 8, "line_number": 1, "line": "2013-03-01|103|7|34 5"},
+    ]
+    kept = built(engine, "silver.receipts", transactions=given, corrections=decided)
+    refused = built(engine, "ops.quarantine", transactions=given, corrections=decided)
+    assert chosen(kept, "line_number", "month", "units") == [(1, "2013-02", 1), (2, "2013-03", 2)]
+    assert chosen(refused, "line_number", "line", "status") == [
+        (2, "2013-02-30|103|7|34", "replayed"),
+        (3, "2013-02-01|103|7|", "waived"),
+    ]
+
+
+def test_reference_lines_are_corrected_alike(engine: Engine) -> None:
+    decided = [{"source_id": 7, "line_number": 2, "line": "20|3"}]
+    names = built(engine, "silver.categories", categories=lines("1|BREAD", "20"), corrections=decided)
+    links = lines("v.Code_pr|v.code", "20|x")
+    pairs = built(engine, "silver.product_categories", product_categories=links, corrections=decided)
+    assert chosen(names, "category_id", "category_name") == [(1, "BREAD"), (20, "3")]
+    assert chosen(pairs, "product_id", "category_id", "lines") == [(20, 3, 1)]
+
+
 def test_a_category_name_keeps_its_commas(engine: Engine) -> None:
     found = built(engine, "silver.categories", categories=lines("1|BREAD, CAKES, AND MORE", "2|MILK"))
     assert chosen(found, "category_id", "category_name") == [(1, "BREAD, CAKES, AND MORE"), (2, "MILK")]
