@@ -11,7 +11,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     enable_quality_checks: bool = Field(
-        True, description="Run suites and the volume gate; rules and ledger always run."
+        True, description="Run suites, volume gate and oracle; rules and ledger always run."
     )
     min_rows_threshold: int = Field(1_000, ge=0, description="Fewest receipts a release may hold.")
     max_quarantine_pct: float = Field(5.0, ge=0, le=100, description="Largest share of a source's lines in quarantine.")

@@ -15,17 +15,19 @@ def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) ->
     rows, products = pairs_of(np.arange(receipts.num_rows), receipts["products"].combine_chunks())
     bought, product = coded(products)
     known, category = np.unique(primary_categories(bought, product_id, category_id), return_inverse=True)
+    bits = len(known).bit_length()
+    width = 1 << bits
+    baskets, units = counted((rows << bits) | category[product], receipts.num_rows << bits)
     stores, store = coded(np.asarray(receipts["store_id"].to_numpy(), np.int64))
-    width = max(len(known), 1)
-    baskets, units = counted(rows * width + category[product])
     widest = int(units.max(initial=0)) + 1
-    cells, counts = counted((store[baskets // width] * width + baskets % width) * widest + units)
+    places = (store[baskets >> bits] << bits) | (baskets & (width - 1))
+    cells, counts = counted(places * widest + units, len(stores) * width * widest)
     place = cells // widest
     return pa.table(
         {
             "month": pa.array([receipts["month"][0].as_py() if receipts.num_rows else ""] * len(cells), pa.string()),
-            "store_id": stores[place // width],
-            "category_id": known[place % width],
+            "store_id": stores[place >> bits],
+            "category_id": known[place & (width - 1)],
             "basket_units": cells % widest,
             "receipts": counts,
         }

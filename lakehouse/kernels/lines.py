@@ -1,7 +1,7 @@
 """Bytes of a file to numbered lines."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -38,6 +38,22 @@ def text_of(octets: bytes) -> str:
     """
     decoded = _OCTETS.sub(_spelled, octets.decode("utf-8", "surrogateescape"))
     return "".join(chr(ord(c) - 0xDC00 + OCTET) if 0xDC80 <= ord(c) <= 0xDCFF else c for c in decoded)
+
+
+def delivered_lines(lines: Iterable[str]) -> Iterator[bytes]:
+    """Write lines as a file that `numbered_lines` reads as the same lines: the mark, and CR LF after each.
+
+    One mark and one carriage return are dropped on reading, so that a line's own ones stay.
+    """
+    yield MARK
+    for line in lines:
+        yield octets_of(line) + b"\r\n"
+
+
+def octets_of(text: str) -> bytes:
+    """Give the bytes that `text_of` made a text of."""
+    escaped = _OCTETS.sub(lambda found: chr(ord(found.group()) - OCTET + 0xDC00), text)
+    return escaped.encode("utf-8", "surrogateescape")
 
 
 def _spelled(character: re.Match[str]) -> str:

@@ -83,7 +83,7 @@ def accepted_product_categories(lines: pa.Table) -> pa.Table:
     kept = np.array([pair for pair in odd if isinstance(pair, ProductCategory)], np.int64).reshape(-1, 2)
     fields = pc.split_pattern(rows.filter(plain).combine_chunks(), "|").flatten()
     pairs = np.concatenate([fields.cast(pa.int64()).to_numpy().reshape(-1, 2), kept])
-    codes, counts = counted((pairs[:, 0] << WIDTH) | pairs[:, 1])
+    codes, counts = counted((pairs[:, 0] << WIDTH) | pairs[:, 1], 1 << 2 * WIDTH)
     products = codes >> WIDTH
     return pa.table(
         {

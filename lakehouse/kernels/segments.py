@@ -32,7 +32,7 @@ def fitted(customers: pa.Table, n_clusters: int) -> Model:
     mean, spread = points.mean(axis=0), points.std(axis=0)
     deviation = np.where(spread > 0, spread, 1.0)
     scaled = (points - mean) / deviation
-    count = min(n_clusters, len(np.unique(scaled, axis=0)))
+    count = min(n_clusters, customers.group_by(list(FEATURES)).aggregate([]).num_rows)
     from sklearn.cluster import KMeans  # imported where it is used: it takes two seconds
     from threadpoolctl import threadpool_limits
 

@@ -67,9 +67,7 @@ def measure(source: Path, work: Path, runs: int) -> None:
         for made in ("tables", "exports", "logs"):
             remove(home / made)
         remove(script)
-        ours = cost(
-            [str(Path(sys.executable).with_name("lakehouse")), "run", "--no-prefect", "--source", str(source)], home
-        )
+        ours = run_cost(source, home)
         theirs = cost(
             [sys.executable, str(HERE / "duckdb_script.py"), "--source", str(source), "--output", str(script)], home
         )
@@ -85,6 +83,12 @@ def remove(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
+
+
+def run_cost(source: Path, home: Path) -> Cost:
+    """Run the main job once, as a process of its own, without Prefect."""
+    command = str(Path(sys.executable).with_name("lakehouse"))
+    return cost([command, "run", "--no-prefect", "--source", str(source)], home)
 
 
 def cost(command: list[str], home: Path) -> Cost:

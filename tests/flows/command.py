@@ -14,7 +14,7 @@ from lakehouse.release import Release
 from lakehouse.storage import Storage
 from lakehouse.table import Layer
 
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
+KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
 SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
 START = "\nfrom flows.entry import main\nmain()\n"
 
@@ -23,10 +23,25 @@ def lakehouse(
     home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run `lakehouse ARGUMENTS`; `before` is Python that runs in its process first."""
+    command, given = _asked(home, arguments, env, before)
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _asked(
+    home: Path, arguments: tuple[object, ...], env: Mapping[str, str] | None, before: str
+) -> tuple[list[str], dict[str, str]]:
     clean = {name: os.environ[name] for name in KEPT if name in os.environ}
     given = clean | {"LAKEHOUSE_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1"} | dict(env or {})
-    command = [sys.executable, "-c", SETUP + before + START, *map(str, arguments)]
-    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300, check=False)
+    return [sys.executable, "-c", SETUP + before + START, *map(str, arguments)], given
+
+
+def begun(
+    home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: str = ""
+) -> subprocess.Popen[str]:
+    """Begin `lakehouse ARGUMENTS` in a process group of its own, without waiting for it."""
+    command, given = _asked(home, arguments, env, before)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=given, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def answer(home: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Any:

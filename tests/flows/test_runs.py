@@ -206,7 +206,7 @@ def test_too_many_bad_lines_block_the_release(sample: tuple[Path, SampleCounts],
     assert "1 of 2 are, 50.00 %" in done.stderr
 
 
-def test_a_suite_that_fails_blocks_the_release(
+def test_a_suite_or_an_oracle_that_fails_blocks_the_release(
     published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
 ) -> None:
     before = """
@@ -220,6 +220,7 @@ module.build = build
     assert done.returncode == 3
     assert "gold.product_sales" in done.stderr
     assert "units >= receipts" in done.stderr
+    assert "what each product sold is what the landed files say: product 1: units" in done.stderr
     assert lakehouse(tmp_path, "status").returncode == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.kernels.lines import MARK, numbered_lines, text_of
+from lakehouse.kernels.lines import MARK, delivered_lines, numbered_lines, text_of
 
 PIECES = [b"\n", b"\r", b"\r\n", b"|", b"5", b" ", b"\0", b"\xff", b"\xc3", b"\xc3\xa9", b"\xed\xa0\x80", b"\xef", MARK]
 PRIVATE = ["\uef0a", "\uef7f", "\uef80", "\uef8a", "\uefff", "\uf000", "\U0001f6d2"]
@@ -91,6 +91,13 @@ def test_any_bytes_in_any_blocks_give_the_lines_by_definition(content: bytes, bl
 @settings(deadline=None, max_examples=250)
 def test_the_bytes_of_a_line_can_be_had_back(content: bytes, block: int) -> None:
     assert [octets(text) for text in texts(content, block)] == by_definition(content)
+
+
+@given(BYTES)
+@settings(deadline=None, max_examples=250)
+def test_a_file_made_of_its_lines_has_the_same_lines(content: bytes) -> None:
+    lines = texts(content)
+    assert texts(b"".join(delivered_lines(lines))) == lines
 
 
 @given(st.text())

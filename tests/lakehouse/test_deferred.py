@@ -1,0 +1,41 @@
+"""Modules that wait for their first use."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from lakehouse.deferred import deferred
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "slow_to_load.py").write_text("loaded = []\nvalue = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_to_load", raising=False)
+    return "slow_to_load"
+
+
+def test_a_deferred_module_is_loaded_by_its_first_use(module: str) -> None:
+    deferred(module)
+    slow_to_load = import_module(module)
+    assert "value" not in vars(slow_to_load)
+    assert slow_to_load.value == 7
+    assert vars(sys.modules[module])["value"] == 7
+    with pytest.raises(AttributeError):
+        _ = slow_to_load.nothing
+
+
+def test_what_is_loaded_already_stays(module: str) -> None:
+    deferred("json")
+    assert vars(sys.modules["json"])["dumps"]
+
+
+def test_the_command_line_does_not_load_what_it_defers() -> None:
+    code = (
+        "import sys; from lakehouse.deferred import deferred; deferred('duckdb'); import flows.cli; "
+        "print('_duckdb' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
