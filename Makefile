@@ -13,10 +13,10 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench docs stop clean lock
+.PHONY: help setup run test check format bench bench-day crash-matrix docs stop clean lock
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-8s %s\n' "$$name" "$$does"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
 
 setup: $(READY) ## build .venv from requirements.lock; every other target does it first
 	@:
@@ -26,7 +26,7 @@ run: setup ## make sample data, run the whole job on it and print where to look
 	@.venv/bin/lakehouse run --source "$(HOME_FOLDER)/sample" --with-server $(ARGS)
 
 test: setup ## run the tests; what is skipped says why
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: setup ## see that format, lint, types, imports and contracts hold, documents included
 	@$(call quietly,format,.venv/bin/ruff format --check --output-format concise .)
@@ -41,6 +41,12 @@ format: setup ## format the code, and correct what the linter can correct itself
 
 bench: setup ## compare a run with the same work written by hand in DuckDB
 	@.venv/bin/python tests/bench/bench.py $(ARGS)
+
+bench-day: setup ## time one more day, a correction and nothing new against building everything anew
+	@.venv/bin/python -m tests.bench.bench_day $(ARGS)
+
+crash-matrix: setup ## kill runs before and after every durable step, and print what came of it
+	@.venv/bin/python -m tests.crash.matrix $(ARGS)
 
 docs: setup ## write the generated documents again: lakehouse/CATALOG.md and .env.example
 	@$(call generate,lakehouse.catalogue_page,lakehouse/CATALOG.md)
