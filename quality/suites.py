@@ -128,7 +128,7 @@ def verdicts(frame: DataFrame, table: Table, version: int) -> list[Verdict]:
 
 def examined(frame: DataFrame, suite: gx.ExpectationSuite) -> ExpectationSuiteValidationResult:
     """Validate a frame; what fails is looked at a second time, to say what is found there."""
-    batch = _batches(suite.name).get_batch({"dataframe": frame})
+    batch = _batches().get_batch({"dataframe": frame})
     _source().get_execution_engine().spark = frame.sparkSession
     result = batch.validate(suite, result_format="BOOLEAN_ONLY")
     if any(map(_raised, result.results)):  # one that cannot be evaluated spoils those computed in one pass with it
@@ -246,5 +246,6 @@ def _source() -> SparkDatasource:
 
 
 @cache
-def _batches(name: str) -> BatchDefinition[Any]:
-    return _source().add_dataframe_asset(name).add_batch_definition_whole_dataframe("version")
+def _batches() -> BatchDefinition[Any]:
+    """Define one batch for frames of any table: each new definition writes all earlier ones out again."""
+    return _source().add_dataframe_asset("tables").add_batch_definition_whole_dataframe("version")
