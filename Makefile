@@ -13,7 +13,7 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench bench-day crash-matrix docs stop clean lock
+.PHONY: help setup run test test-long check format bench bench-day crash-matrix docs stop clean lock
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
@@ -27,6 +27,9 @@ run: setup ## make sample data, run the whole job on it and print where to look
 
 test: setup ## run the tests; what is skipped says why
 	@.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-long: setup ## run the tests that take many minutes, and that `make test` leaves out
+	@.venv/bin/pytest -m long $(ARGS)
 
 check: setup ## see that format, lint, types, imports and contracts hold, documents included
 	@$(call quietly,format,.venv/bin/ruff format --check --output-format concise .)
