@@ -63,8 +63,8 @@ def test_a_file_per_store_and_day_in_any_order_gives_the_gold_of_the_files_at_on
 ) -> None:
     whole, parts = split(unpack(tmp_path / "reference"), tmp_path, months, stores)
     assert len(parts) == files
-    run(tmp_path / "at once", whole, *options)
-    expected = digests(tmp_path / "at once")
+    run(tmp_path / "once", whole, *options)
+    expected = digests(tmp_path / "once")
     landing = delivered(whole, parts, runs, tmp_path / "home", *options)
     home = tmp_path / "home"
     assert len(answer(home, "releases")) == runs
