@@ -62,8 +62,11 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Give it back; who lost it and then met the new holder's commits is told so, and not to look at the storage."""
         self.give_back()
+        if isinstance(error, StorageFailed) and self._lost:
+            raise LeaseLost(self.storage.root, self._lost) from error
 
     def hold(self) -> None:
         """Make sure the lease is still held; errors: LeaseLost. Who slept past its end asks the log."""

@@ -1,8 +1,9 @@
-"""Kill a run before and after every durable step, and hold what is left to the promise.
+"""Cut runs off before and after every durable step, and hold what is left to the promise.
 
-For every step and every seed: a lakehouse with a release is given more, a run is killed there with its process
-group, readers must see the last release as it was (or, once it is published, the new one whole), and the next run
-must end with the digests of a run that nobody disturbed.
+Killed: the command is killed there with its process group; readers must see the last release as it was or, once it is
+published, the new one whole; the same command again must end as one that nobody disturbed.
+Stopped: the command is stopped there until its lease has run out and another run has published, and is continued: it
+must not commit. Every step of the main job up to the publication is stopped with one of the seeds.
 """
 
 import argparse
@@ -10,145 +11,151 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Grid
 
-from lakehouse.exports.folders import current_folder
 from lakehouse.exports.publish import exported
-from lakehouse.sample import write_sample
-from tests.flows.command import begun, digests, newest, run
+from tests.crash.scenes import OF_A_DAY, Scene, at, copied, look, scenes, unreadable
+from tests.flows.warm import begun, done, killed_at, stopped_at
+from tests.flows.command import newest
 
-MOMENTS = ("before", "after")
-TELL = """
-import lakehouse.durable as durable
-def tell(step, moment):
-    if moment == "before":
-        with open({log!r}, "a") as log:
-            log.write(step + chr(10))
-durable.watched_by(tell)
-"""
-KILL = """
-import os, signal
-import lakehouse.durable as durable
-def kill(step, moment):
-    if (step, moment) == ({step!r}, {moment!r}):
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-durable.watched_by(kill)
-"""
-RUN = ("run", "--no-prefect", "--no-checks", "--min-support", "0.02", "--source")
-RECEIPTS, DAYS, STORES = 400, 40, 3
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A lakehouse with a release, what is delivered next, and what it must come to."""
-
-    seed: int
-    home: Path
-    landing: Path
-    before: dict[str, str]
-    undisturbed: dict[str, str]
-    steps: tuple[str, ...]
+MOMENTS = ("before", "after", "stopped")
+ALIKE = 3  # of steps that differ in the table alone: the first, the last and one between
+SHORT = {"LEASE_SECONDS": "1"}
+LOST = "This run lost the lease"
+ERRORS = Console(stderr=True)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A step of a scene at which a run was killed, and what was wrong afterwards: empty when nothing was."""
+    """A step of a scene at which a command was cut off, and what was wrong afterwards: empty when nothing was."""
 
+    scene: str
     seed: int
     step: str
     moment: str
     problem: str
 
 
-def scene(folder: Path, seed: int) -> Scene:
-    """Publish all files but one, and learn from an undisturbed run which steps there are and what it ends with."""
-    landing, held_back = folder / "landing", folder / "held back"
-    write_sample(landing, receipts=RECEIPTS, days=DAYS, stores=STORES, seed=seed)
-    last = max((landing / "transactions").iterdir())
-    shutil.move(last, held_back)
-    home, other, log = folder / "home", folder / "undisturbed", folder / "steps"
-    run(home, landing, *RUN[3:5])
-    before = digests(home)
-    shutil.move(held_back, last)
-    copied(home, other)
-    done = begun(other, *RUN, landing, before=TELL.format(log=str(log)))
-    _, said = done.communicate()
-    if done.returncode:
-        raise SystemExit(said)
-    return Scene(seed, home, landing, before, digests(other), tuple(dict.fromkeys(log.read_text().splitlines())))
-
-
-def copied(home: Path, into: Path) -> None:
-    """Copy a lakehouse, its exports and its extracts; services stay where they are."""
-    for made in ("tables", "extracts"):
-        shutil.copytree(home / made, into / made)
-    exports = current_folder(home / "exports")
-    if exports is not None:
-        shutil.copytree(exports, into / exports.name)
-        (into / "exports").symlink_to(exports.name)
+def points(played: list[Scene], seeds: list[int]) -> Iterator[tuple[Scene, str, str]]:
+    """Choose where to cut off: all steps of a day and of short commands, elsewhere those that no scene before had."""
+    known: set[str] = set()
+    for scene in played:
+        steps = [s for s in scene.steps if s not in known] if _is_run(scene) and scene.name != OF_A_DAY else scene.steps
+        known |= set(steps)
+        chosen = list(steps) if scene.name == OF_A_DAY else [s for _, g in groupby(steps, _verb) for s in _few(list(g))]
+        for number, step in enumerate(chosen):
+            yield scene, step, "before"
+            yield scene, step, "after"
+            may_commit = "publish" in scene.steps and scene.steps.index(step) <= scene.steps.index("publish")
+            if _is_run(scene) and may_commit and number % len(seeds) == seeds.index(scene.seed):
+                yield scene, step, "stopped"
 
 
 def cut_off(scene: Scene, step: str, moment: str, home: Path) -> str:
-    """Kill a run at a step, look at what is left, run again; give what is wrong, or nothing."""
+    """Cut a command off; give what is wrong afterwards, or nothing."""
     copied(scene.home, home)
-    killed = begun(home, *RUN, scene.landing, before=KILL.format(step=step, moment=moment))
-    _, said = killed.communicate()
-    if killed.returncode != -9:
-        return f"the run was not killed, it ended with {killed.returncode}: {said[-200:]}"
+    return stopped(scene, step, home) if moment == "stopped" else killed(scene, step, moment, home)
+
+
+def killed(scene: Scene, step: str, moment: str, home: Path) -> str:
+    """Kill a command at a step, look at what is left, give it again."""
+    env = at(scene.env, home)
+    with begun(home, *scene.arguments, env=env, before=killed_at(step, moment)) as command:
+        if (code := command.ended()) != -9:
+            return f"it was not killed, it ended with {code}: {command.said[-500:]}"
+    if problem := unreadable(home):
+        return f"after the kill {problem}"
     seen = newest(home)
-    number = seen.release_id if seen else 0
-    expected = {1: scene.before, 2: scene.undisturbed}.get(number)
-    if expected is None or digests(home) != expected:
-        return f"after the kill readers saw release {number} with other digests"
-    if exported(home / "exports") not in (1, number):
-        return f"after the kill the exports were of release {exported(home / 'exports')}"
-    run(home, scene.landing, *RUN[3:5])
-    if digests(home) != scene.undisturbed:
-        return "the next run ended with other digests"
-    after = newest(home)
-    return "" if after and exported(home / "exports") == after.release_id else "the next run left the exports behind"
+    if (seen.release_id if seen else 0) not in (scene.before, scene.releases):
+        return f"after the kill readers saw release {seen and seen.release_id}"
+    if seen and seen.release_id == scene.releases != scene.before and seen.digests != scene.after.digests:
+        return "after the kill readers saw another new release"
+    done(home, *scene.arguments, env=env)
+    return _unlike(scene, home)
 
 
-def cases(scene: Scene, folder: Path, chosen: int | None) -> Iterator[Case]:
-    """Cut runs off at every step of a scene, or at every so many-th."""
-    points = [(step, moment) for step in scene.steps for moment in MOMENTS]
-    for number, (step, moment) in enumerate(track(points[:: chosen or 1], f"seed {scene.seed}", console=ERRORS)):
-        home = folder / str(number)
-        yield Case(scene.seed, step, moment, cut_off(scene, step, moment, home))
-        shutil.rmtree(home, ignore_errors=True)
+def stopped(scene: Scene, step: str, home: Path) -> str:
+    """Stop a command at a step while another one works and publishes, and let it go on."""
+    env = at(scene.env, home)
+    with begun(home, *scene.arguments, env=env | SHORT, before=stopped_at(step)) as command:
+        command.stops()
+        done(home, *scene.arguments, env=env)
+        published = _unlike(scene, home)
+        command.goes_on()
+        code = command.ended()
+    held = scene.steps.index(step) > scene.steps.index("take the lease")
+    if held and (code != 1 or LOST not in command.said):
+        return f"who lost the lease ended with {code}: {command.said[-500:]}"
+    if not held and code != 0:
+        return f"who came too late ended with {code}: {command.said[-500:]}"
+    now = newest(home)
+    if now is None or now.release_id != scene.releases:
+        return f"there are {now and now.release_id} releases instead of {scene.releases}"
+    return published or _unlike(scene, home)
 
 
-ERRORS = Console(stderr=True)
+def _unlike(scene: Scene, home: Path) -> str:
+    """Say in what a lakehouse differs from the undisturbed one."""
+    if problem := unreadable(home):
+        return f"in the end {problem}"
+    found = look(home, scene.is_vacuum)
+    for name, wanted in vars(scene.after).items():
+        if getattr(found, name) != wanted:
+            return f"in the end there are other {name}"
+    last = newest(home)
+    return "" if last and exported(home / "exports") == last.release_id else "in the end the exports are left behind"
+
+
+def _is_run(scene: Scene) -> bool:
+    return scene.arguments[0] in ("run", "quarantine")
+
+
+def _verb(step: str) -> str:
+    return step.split(" ", 1)[0]
+
+
+def _few(steps: list[str]) -> list[str]:
+    return steps if len(steps) <= ALIKE else [steps[0], steps[len(steps) // 2], steps[-1]]
 
 
 def main() -> None:
     """Run the matrix and print it; exit code 1 when anything was wrong."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of the samples")
-    options.add_argument("--every", type=int, help="only every so many-th point")
+    options.add_argument("--every", type=int, default=1, help="only every so many-th point")
     asked = options.parse_args()
     found: list[Case] = []
     for seed in asked.seeds:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            found += cases(scene(folder, seed), folder / "homes", asked.every)
-    grid = Grid("step", *MOMENTS, title=f"{len(found)} runs killed, seeds {', '.join(map(str, asked.seeds))}")
-    for step in dict.fromkeys(case.step for case in found):
-        grid.add_row(step, *(_told(found, step, moment) for moment in MOMENTS))
-    Console(width=110).print(grid)
-    for case in found:
-        if case.problem:
-            ERRORS.print(f"seed {case.seed}, {case.moment} {case.step}: {case.problem}")
+        with tempfile.TemporaryDirectory(prefix="matrix-") as scratch, ExitStack() as stack:
+            chosen = list(points(scenes(Path(scratch), seed, stack), asked.seeds))[:: asked.every]
+            for number, (scene, step, moment) in enumerate(track(chosen, f"seed {seed}", console=ERRORS)):
+                home = Path(scratch) / str(number)
+                found.append(Case(scene.name, seed, step, moment, cut_off(scene, step, moment, home)))
+                if found[-1].problem:
+                    ERRORS.print(found[-1])
+                shutil.rmtree(home, ignore_errors=True)
+    show(found)
     sys.exit(any(case.problem for case in found))
 
 
-def _told(found: list[Case], step: str, moment: str) -> str:
-    here = [case for case in found if (case.step, case.moment) == (step, moment)]
+def show(found: list[Case]) -> None:
+    """Print a row per step, and how many cases of it were right."""
+    seeds = sorted({case.seed for case in found})
+    grid = Grid("", "step", *MOMENTS, title=f"{len(found)} commands cut off, seeds {', '.join(map(str, seeds))}")
+    for scene, step in dict.fromkeys((case.scene, case.step) for case in found):
+        grid.add_row(scene, step, *(_told(found, scene, step, moment) for moment in MOMENTS))
+    Console(width=110).print(grid)
+
+
+def _told(found: list[Case], scene: str, step: str, moment: str) -> str:
+    here = [case for case in found if (case.scene, case.step, case.moment) == (scene, step, moment)]
     wrong = sum(bool(case.problem) for case in here)
     return f"{wrong} of {len(here)} wrong" if wrong else f"{len(here)} right" if here else ""
 

@@ -1,0 +1,163 @@
+"""Commands in processes that have their imports behind them: a fork of a warm process instead of a cold start.
+
+A server process imports what a run needs and starts nothing: no engine, no thread, no commit. Each command is a fork of
+it, the leader of a process group of its own, and is killed, stopped and continued like any other process.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from lakehouse import durable
+from lakehouse.postgres import connection
+from lakehouse.postgres_keeper import ROLE
+from lakehouse.settings import load_settings
+from tests.flows.command import KEPT
+
+Prepare = Callable[[], None]
+ENOUGH_SECONDS = 300
+SMALL = {"COLUMNS": "200", "NO_COLOR": "1", "ENGINE_PARTITIONS": "1"}
+IMPORTS = "tests.flows.imports"
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([IMPORTS])
+
+
+def _as_it_is() -> None:
+    """Prepare nothing."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command under way, and the file it says things in."""
+
+    process: ForkServerProcess
+    out: Path
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def said(self) -> str:
+        return self.out.read_text()
+
+    def ended(self) -> int:
+        """Wait for its end; give its exit code, -9 for a killed one."""
+        self.process.join(ENOUGH_SECONDS)
+        assert self.process.exitcode is not None, f"it did not end: {self.said[-500:]}"
+        return self.process.exitcode
+
+    def stops(self) -> None:
+        """Wait until it is stopped."""
+        end = time.monotonic() + ENOUGH_SECONDS
+        while (state := _state(self.pid)) != "T":
+            assert state not in "XZ" and time.monotonic() < end, f"it was not stopped: {self.said[-500:]}"
+            time.sleep(0.01)
+
+    def goes_on(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+
+@contextmanager
+def begun(
+    home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: Prepare = _as_it_is
+) -> Iterator[Command]:
+    """Begin `lakehouse ARGUMENTS`; `before` is called in its process first. It is killed when it is left behind."""
+    home.mkdir(parents=True, exist_ok=True)
+    out = home / f"said-{time.monotonic_ns()}"
+    given = {name: os.environ[name] for name in KEPT if name in os.environ} | SMALL | {"LAKEHOUSE_HOME": str(home)}
+    asked = (tuple(map(str, arguments)), given | dict(env or {}), before, str(out))
+    process = _context.Process(target=_command, args=asked)
+    process.start()
+    command = Command(process, out)
+    try:
+        yield command
+    finally:
+        if process.exitcode is None:
+            os.kill(command.pid, signal.SIGKILL)
+        process.join()
+
+
+def done(home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: Prepare = _as_it_is) -> str:
+    """Run a command to its end, hold it to success, and give what it said."""
+    with begun(home, *arguments, env=env, before=before) as command:
+        code = command.ended()
+        assert code == 0, f"`lakehouse {' '.join(map(str, arguments))}` ended with {code}: {command.said[-2000:]}"
+        return command.said
+
+
+@contextmanager
+def postgres(home: Path) -> Iterator[dict[str, str]]:
+    """Keep an embedded PostgreSQL running for all commands; give what names it in their environment."""
+    settings = load_settings(lakehouse_home=home)
+    with connection(settings):
+        pass
+    yield {
+        "POSTGRES_HOST": str(home / "postgres" / "data"),
+        "POSTGRES_USER": ROLE,
+        "POSTGRES_DB": settings.postgres_db,
+    }
+
+
+def told_to(log: Path) -> Prepare:
+    """Write each step of a command to a file."""
+    return partial(durable.watched_by, partial(_tell, log))
+
+
+def killed_at(step: str, moment: str) -> Prepare:
+    """Kill a command, with its process group, at a step."""
+    return partial(durable.watched_by, partial(_kill, (step, moment)))
+
+
+def stopped_at(step: str, moment: str = "before") -> Prepare:
+    """Stop a command at a step, once."""
+    return partial(durable.watched_by, partial(_stop, (step, moment)))
+
+
+def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, out: str) -> None:
+    os.setsid()
+    said = os.open(out, os.O_WRONLY | os.O_CREAT)
+    for standard in (1, 2):
+        os.dup2(said, standard)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["lakehouse", *arguments]
+    before()
+    from flows.entry import main
+
+    main()
+
+
+def _tell(log: Path, step: str, moment: str) -> None:
+    if moment == "before":
+        with log.open("a") as told:
+            told.write(f"{step}\n")
+
+
+def _kill(wanted: tuple[str, str], step: str, moment: str) -> None:
+    if (step, moment) == wanted:
+        os.killpg(0, signal.SIGKILL)
+
+
+def _stop(wanted: tuple[str, str], step: str, moment: str) -> None:
+    if (step, moment) == wanted:
+        durable.watched_by(durable.nobody)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _state(pid: int) -> str:
+    """Give the state of a process as the system names it; X when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
