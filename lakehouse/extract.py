@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from time import monotonic
 import psycopg
 from psycopg import sql
 
+from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
 from lakehouse.kernels.reference import HEADER
 from lakehouse.postgres import Connection, address, connection
@@ -164,7 +166,8 @@ def _deliver(folder: Path, lines: Iterable[bytes]) -> tuple[Path, str]:
                 file.write(block)
         path = folder / f"{digest.hexdigest()[:16]}.csv"
         if not (path.exists() and hashlib.sha256(path.read_bytes()).digest() == digest.digest()):
-            part.replace(path)
+            with durable(f"extract {folder.name}"):
+                os.replace(part, path)
     except OSError as error:
         raise StorageFailed("write", str(folder), str(error.strerror), "Nothing was landed; make room there.") from None
     finally:

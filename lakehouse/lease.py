@@ -63,7 +63,7 @@ class Lease:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Give it back; who lost it and then met the new holder's commits is told so, and not to look at the storage."""
+        """Give it back; who lost it, and so met another's commits, is told that and not to look at the storage."""
         self.give_back()
         if isinstance(error, StorageFailed) and self._lost:
             raise LeaseLost(self.storage.root, self._lost) from error

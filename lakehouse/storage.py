@@ -51,14 +51,19 @@ class Storage:
                 return found
             if "://" not in self.root:
                 Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
-            with durable(f"create {table.qualified_name}"):
-                DeltaTable.create(
-                    self.uri(table),
-                    schema=table.arrow_schema,
-                    partition_by=[table.partition] if table.partition else None,
-                    commit_properties=self._made_by(run_id),
-                    configuration={"delta.logRetentionDuration": "interval 3650 days"},
-                )
+            try:
+                with durable(f"create {table.qualified_name}"):
+                    DeltaTable.create(
+                        self.uri(table),
+                        schema=table.arrow_schema,
+                        partition_by=[table.partition] if table.partition else None,
+                        commit_properties=self._made_by(run_id),
+                        configuration={"delta.logRetentionDuration": "interval 3650 days"},
+                    )
+            except DeltaError:
+                if (found := self.version(table)) is None:
+                    raise
+                return found  # another run was faster
             return 0
 
     def restore(self, table: Table, version: int, run_id: str) -> int:

@@ -22,8 +22,8 @@ from rich.table import Table as Grid
 
 from lakehouse.exports.publish import exported
 from tests.crash.scenes import OF_A_DAY, Scene, at, copied, look, scenes, unreadable
-from tests.flows.warm import begun, done, killed_at, stopped_at
 from tests.flows.command import newest
+from tests.flows.warm import begun, done, killed_at, stopped_at
 
 MOMENTS = ("before", "after", "stopped")
 ALIKE = 3  # of steps that differ in the table alone: the first, the last and one between

@@ -15,8 +15,8 @@ from lakehouse.exports.publish import exported
 from lakehouse.sample import write_sample
 from lakehouse.standing import Standing, standing
 from lakehouse.storage import Storage
-from tests.flows.warm import begun, done, killed_at, postgres, told_to
 from tests.flows.command import digests, newest
+from tests.flows.warm import begun, done, killed_at, postgres, told_to
 
 RUN = ("run", "--no-prefect", "--no-checks", "--min-support", "0.02", "--source")
 RECEIPTS, DAYS, STORES = 400, 40, 3
@@ -26,7 +26,7 @@ OF_A_DAY = "a day"
 
 @dataclass(frozen=True)
 class Look:
-    """What a lakehouse shows: gold, how its releases stand, the front end's files, and after a vacuum the old data files."""
+    """What a lakehouse shows: gold, how releases stand, the front end's files, and after a vacuum old data files."""
 
     digests: Mapping[str, str]
     standing: Standing

@@ -31,7 +31,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([IMPORTS])
 
 
-def _as_it_is() -> None:
+def as_it_is() -> None:
     """Prepare nothing."""
 
 
@@ -70,7 +70,7 @@ class Command:
 
 @contextmanager
 def begun(
-    home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: Prepare = _as_it_is
+    home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: Prepare = as_it_is
 ) -> Iterator[Command]:
     """Begin `lakehouse ARGUMENTS`; `before` is called in its process first. It is killed when it is left behind."""
     home.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def begun(
         process.join()
 
 
-def done(home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: Prepare = _as_it_is) -> str:
+def done(home: Path, *arguments: object, env: Mapping[str, str] | None = None, before: Prepare = as_it_is) -> str:
     """Run a command to its end, hold it to success, and give what it said."""
     with begun(home, *arguments, env=env, before=before) as command:
         code = command.ended()
