@@ -1,4 +1,4 @@
-"""Two runs on one lakehouse: at once, one after the other, one that sleeps meanwhile; and what it is without a lease."""
+"""Two runs on one lakehouse: at once, one after the other, one asleep meanwhile; and what it is without a lease."""
 
 import shutil
 from collections.abc import Iterator
