@@ -38,7 +38,7 @@ NAMELESS = {  # where a kill may leave what the next call makes anew, and no rel
     (
         "lakehouse/postgres_keeper.py",
         "new.rename",
-    ): "the data folder of an embedded PostgreSQL that is first made whole",
+    ): "the data folder of an embedded PostgreSQL, made whole first",
     ("quality/documents.py", "into.rename"): "the pages of the suites, written anew by every run that checks",
     ("quality/documents.py", "staged.rename"): "the same",
     ("flows/server.py", "draft.replace"): "the record of the local Prefect server",

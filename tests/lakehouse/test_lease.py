@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse import lease as leases
-from lakehouse.errors import LeaseTaken, StorageFailed
+from lakehouse.errors import LeaseLost, LeaseTaken, StorageFailed
 from lakehouse.lease import Lease, take
 from lakehouse.ops import releases
 from lakehouse.storage import Storage
@@ -32,6 +32,14 @@ PUBLISH = """
 from tests.lakehouse.test_lease import ROW
 sys.stdin.readline()
 lease.publish(ROW)
+"""
+KILLED = """
+import os, signal, lakehouse.durable as durable
+def kill(step, moment):
+    if (step, moment) == ("heartbeat", {moment!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+durable.watched_by(kill)
+time.sleep(600)
 """
 ROW: dict[str, object] = {
     "release_id": 1,
@@ -119,6 +127,28 @@ def test_a_process_that_was_killed_is_taken_over_at_once(storage: Storage, other
     other.wait()
     with taken(storage, "next") as lease:
         assert lease.epoch == 2
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_process_that_was_killed_at_a_heartbeat_is_taken_over(moment: str, storage: Storage) -> None:
+    for process in _process(storage, KILLED.format(moment=moment)):
+        assert process.wait(timeout=60) == -signal.SIGKILL
+    with taken(storage, "next") as lease:
+        lease.publish(ROW)
+    assert published(storage) == 1
+
+
+def test_a_write_that_failed_for_a_lost_lease_is_told_as_that(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = StorageFailed("restore", "a table", "Failed to commit transaction", "Check that it has room.")
+    with pytest.raises(StorageFailed, match="a table"), taken(storage, "first"):
+        raise failed
+    monkeypatch.setattr(leases, "_is_gone", lambda _: True)
+    lost = pytest.raises(LeaseLost, match="test next took it over")
+    with lost as told, taken(storage, "late"), taken(storage, "next"):
+        raise failed
+    assert told.value.__cause__ is failed
 
 
 def test_a_process_of_elsewhere_is_taken_over_when_its_lease_has_run_out(

@@ -84,6 +84,17 @@ def read(storage: Storage, table: Table, version: int) -> list[Row]:
     return sorted((row["source_id"], row["month"], row["units"]) for row in rows)
 
 
+def test_who_makes_a_table_at_the_same_time_finds_the_other_s(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert storage.create(LOG, "the faster one") == 0
+    storage.append(LOG, [{"source_id": 1}], "the faster one")
+    version = Storage.version
+    answers = iter([None])
+    monkeypatch.setattr(Storage, "version", lambda self, table: next(answers, version(self, table)))
+    assert storage.create(LOG, "the slower one") == 1
+
+
 def test_version_zero_is_an_empty_table_of_the_declared_columns(storage: Storage) -> None:
     assert storage.version(MONTHS) is None
     assert storage.create(MONTHS, "r1") == 0
