@@ -1,6 +1,7 @@
 """Which releases are kept, and what vacuum leaves of the others."""
 
 import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import cast
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -250,6 +252,21 @@ def test_logs_of_runs_and_releases_are_never_touched(storage: Storage) -> None:
     assert [r.release_id for r in release.history(storage)] == [1, 2, 3]
     assert standing(storage).pinned == {1}
     assert standing(storage).expired == {2}
+
+
+def test_a_release_outlives_checkpoints_of_its_log_by_years(storage: Storage) -> None:
+    publish(storage, "BREAD")
+    log = Path(storage.uri(NAMES)) / "_delta_log"
+    for word in ("MILK", "SALT"):
+        name(storage, word)
+    DeltaTable(storage.uri(NAMES)).create_checkpoint()
+    years_ago = time.time() - 9 * 365 * 86_400
+    for entry in log.iterdir():
+        os.utime(entry, (years_ago, years_ago))
+    for _ in range(100):  # so many make delta-rs write a checkpoint, and remove older entries of the log
+        name(storage, "WATER")
+    assert len(list(log.glob("*.checkpoint.parquet"))) == 2
+    assert names_at(storage, 1) == ["BREAD"]
 
 
 def test_a_pin_outlives_a_rollback_and_ends_with_unpin(storage: Storage) -> None:
