@@ -4,13 +4,17 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import IO
 
 from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
+
+LOCK_SECONDS, POLL_SECONDS = 300, 0.05
 
 
 @contextmanager
@@ -26,11 +30,28 @@ def told(action: str, where: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(into: Path) -> Iterator[None]:
-    """Let one publisher at a time work beside `into`; the lock of one that is killed is free again."""
+    """Let one publisher at a time work beside `into`; the lock of one that is killed is free again.
+
+    Errors: StorageFailed, when one that neither ends nor goes on has it for longer than `LOCK_SECONDS`.
+    """
     into.parent.mkdir(parents=True, exist_ok=True)
     with open(into.with_name(f".{into.name}.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        end = time.monotonic() + LOCK_SECONDS
+        while not _is_taken(lock):
+            if time.monotonic() > end:
+                reason = f"another process has been at it for more than {LOCK_SECONDS} s"
+                raise StorageFailed("publish exports as", str(into), reason, "End it if it hangs, then run this again.")
+            time.sleep(POLL_SECONDS)
         yield
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    """Take a lock; False while another process has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def versions(into: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 
 from lakehouse import catalog
 from lakehouse.errors import BadInput, NotFound, StorageFailed, WrongUse
-from lakehouse.exports import analytics, clustering, recommendations, summary
+from lakehouse.exports import analytics, clustering, folders, recommendations, summary
 from lakehouse.exports.publish import GROUPS, publish, schemas, synced
 from lakehouse.kernels.correlation import VARIABLES
 
@@ -543,6 +543,16 @@ def test_a_killed_publisher_leaves_a_whole_release_and_nothing_that_stays(tmp_pa
 
 
 # Copying to a front end
+
+
+def test_a_publisher_that_hangs_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "LOCK_SECONDS", 0)
+    into = tmp_path / "exports"
+    expected = r"exports: another process has been at it for more than 0 s\. End it if it hangs"
+    with folders.locked(into), pytest.raises(StorageFailed, match=expected):
+        publish(released(1), into)
+    assert not into.exists()
+    assert publish(released(1), into).release_id == 1
 
 
 @pytest.fixture
