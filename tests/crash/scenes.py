@@ -60,7 +60,6 @@ class Stage:
     folder: Path
     seed: int
     env: Mapping[str, str]
-    landing: Path
     made: list[Scene] = field(default_factory=list)
 
     def play(self, name: str, home: Path, *arguments: object, **env: str) -> Path:
@@ -92,35 +91,37 @@ def scenes(folder: Path, seed: int, open_until: ExitStack) -> list[Scene]:
     write_sample(landing, receipts=RECEIPTS, days=DAYS, stores=STORES, seed=seed)
     last = max((landing / "transactions").iterdir())
     shutil.move(last, held_back)
-    stage = Stage(folder, seed, open_until.enter_context(postgres(folder / "services")), landing)
+    stage = Stage(folder, seed, open_until.enter_context(postgres(folder / "services")))
     run = (*RUN, landing)
-    empty = folder / "empty"
-    empty.mkdir()
-    first = folder / "first"
+    first, dead, old = (folder / name for name in ("first", "dead", "old"))
     done(first, *run, env=stage.env)
     shutil.move(held_back, last)
     day = stage.play(OF_A_DAY, first, *run)
-    stage.play("the first run", empty, *run)
-    dead = folder / "dead"
+    stage.play("the first run", folder / "nothing", *run)
     copied(first, dead)
     with begun(dead, *run, env=stage.env, before=killed_at("publish", "before")) as killed:
         assert killed.ended() == -9, killed.said
     stage.play("after a killed run", dead, *run)
-    opened = release.Snapshot(Storage(str(day / "tables")), release.latest(Storage(str(day / "tables"))))
-    line = opened.rows("ops.quarantine").to_pylist()[0]
-    paths = {r["source_id"]: r["path"] for r in opened.rows("ops.sources").to_pylist()}
-    waived = (paths[line["source_id"]], line["line_number"], "--who", "Ana", "--why", "lost")
-    stage.play("a line waived", day, "quarantine", "waive", *waived)
+    stage.play("a line waived", day, "quarantine", "waive", *_a_line(day), "--who", "Ana", "--why", "lost")
     stage.play("a rollback", day, "rollback", "1")
     stage.play("a pin", day, "pin", "1")
-    old = folder / "old"
     copied(day, old)
-    long_ago = time.time() - OLD_SECONDS
     for file in (old / "tables").rglob("*.parquet"):
-        os.utime(file, (long_ago, long_ago))
+        os.utime(file, (time.time() - OLD_SECONDS,) * 2)
     stage.play("a vacuum", old, "vacuum", KEEP_DAILY="0", KEEP_MONTHLY="0")
     stage.play("a sync", day, "export", "--sync")
     return stage.made
+
+
+def _a_line(home: Path) -> tuple[str, int]:
+    """Name a line in quarantine by its path and number."""
+    storage = Storage(str(home / "tables"))
+    opened = release.Snapshot(storage, release.latest(storage))
+    paths = {row["source_id"]: row["path"] for row in opened.rows("ops.sources").to_pylist()}
+    line = (
+        opened.rows("ops.quarantine").sort_by([("source_id", "ascending"), ("line_number", "ascending")]).to_pylist()[0]
+    )
+    return paths[line["source_id"]], line["line_number"]
 
 
 def copied(home: Path, into: Path) -> None:
