@@ -64,7 +64,7 @@ class Attempt:
         self._record(sources.TABLE, admission.rows)
         if found.decided is not None:
             self._record(corrections.TABLE, found.decided.corrections)
-        self.shop = replace(self.shop, scope=Scope(admission.touched if base else None))
+        self.shop = replace(self.shop, scope=Scope(admission.touched if base else None, grown=admission.grown))
         self._build(table for entity, table in BRONZE.items() if base is None or entity in found.landed_entities)
 
     def keep_rules(self, found: News) -> None:

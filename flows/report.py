@@ -1,5 +1,6 @@
 """The run report: what a run did, as Markdown for its artifact and in short for the console. Nothing is read here."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,8 +12,8 @@ from rich.text import Text
 from lakehouse import catalog
 from lakehouse.lineage import lineage_mermaid, lineage_rows
 
-LEDGER_SOURCES, LEFT_OUT = 20, 20
-TOLD = ("changing", "rejected", "withdrawn")
+LEDGER_SOURCES, FILES = 20, 20
+TOLD = ("changing", "rejected", "withdrawn", "deleted")
 TOP_RULES = 10
 EXAMPLE_CHARACTERS = 120
 
@@ -69,7 +70,10 @@ class TableVersion(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Everything a report says: `groups` with the release each is as of, `left_out` with path, status and reason."""
+    """Everything a report says.
+
+    `groups` has the release each is as of, `taken_in` path, kind and detail of files, `left_out` path, status, reason.
+    """
 
     run_id: str
     flow: str
@@ -88,6 +92,7 @@ class RunFacts:
     groups: Mapping[str, int]
     verified: bool
     reasons: Sequence[str] = ()
+    taken_in: Sequence[tuple[str, str, str]] = ()
     left_out: Sequence[tuple[str, str, str]] = ()
     exports: str | None = None
     page: str | None = None
@@ -95,13 +100,13 @@ class RunFacts:
 
 def markdown(facts: RunFacts) -> str:
     """Write the whole report; whatever comes from outside is only text in it."""
-    left_out = _rows_of(("path", "status", "detail"), facts.left_out[:LEFT_OUT])
     parts = [
         f"# {_headline(facts)}",
         _bullets(facts.reasons),
         _section("Totals", _rows_of(("what", "value"), _totals(facts))),
         _section("Ledger", ledger_verdict(facts), _ledger(facts.ledger)),
-        _section("Files left out", _with_more(left_out, len(facts.left_out) - LEFT_OUT, "files are in `ops.sources`")),
+        _section("Files taken in", _files(("path", "kind", "detail"), facts.taken_in)),
+        _section("Files left out", _files(("path", "status", "detail"), facts.left_out)),
         _section("Quarantine", _quarantine(facts.quarantine_rules)),
         _section("Groups", _rows_of(("group", "as of release"), sorted(facts.groups.items()))),
         _section("Tables", _rows_of(("table", "version", "rows", "digest"), facts.tables)),
@@ -116,6 +121,7 @@ def console_summary(facts: RunFacts) -> Grid:
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
         *((status.capitalize(), f"{path}: {why}") for path, status, why in facts.left_out if status in TOLD),
+        ("Files", _kinds(facts.taken_in)),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
         ("Quarantine", _refused(facts.quarantine_rules) if is_counted else None),
@@ -191,6 +197,10 @@ def _sums(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
     return [LedgerRow("All sources", hop, control, *counts) for (hop, control), counts in sums.items()]
 
 
+def _files(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    return _with_more(_rows_of(names, rows[:FILES]), len(rows) - FILES, "files are in `ops.sources`")
+
+
 def _with_more(table: str, more: int, what: str) -> str:
     return f"{table}\n\n{more:,} more {what}." if more > 0 else table
 
@@ -200,6 +210,12 @@ def _quarantine(rules: Sequence[RuleCount]) -> str:
         return "No line was refused."
     top = sorted(rules, key=lambda rule: (-rule.open, -rule.waived - rule.replayed, rule.rule))[:TOP_RULES]
     return _rows_of(RuleCount._fields, [(*rule[:-1], _shortened(rule.example)) for rule in top])
+
+
+def _kinds(files: Sequence[tuple[str, str, str]]) -> str | None:
+    """Say how many files of each kind were taken in; None when there was none."""
+    counts = Counter(kind for _, kind, _ in files)
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())) or None
 
 
 def _refused(rules: Sequence[RuleCount]) -> str:

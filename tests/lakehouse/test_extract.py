@@ -1,13 +1,14 @@
 """The tables become the files the source delivers, from one snapshot, and unchanged days cost nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lakehouse import extract as extraction
 from lakehouse.errors import BadInput, ServiceDown, StorageFailed
-from lakehouse.extract import Extract, extract
+from lakehouse.extract import Known, extract
+from lakehouse.extracts import Extract
 from lakehouse.kernels.receipts import Refusal, read_line
 from lakehouse.loading import load
 from lakehouse.postgres import connection, stop_embedded
@@ -48,6 +49,10 @@ def run(settings: Settings, statement: str) -> None:
         opened.execute(statement.encode())
 
 
+def known(extracts: list[Extract]) -> dict[str, Known]:
+    return {found.name: Known(found.fingerprint, found.sha256) for found in extracts}
+
+
 def text(found: Extract) -> str:
     assert found.path is not None
     return found.path.read_bytes().decode()
@@ -78,7 +83,7 @@ def test_files_are_named_by_content_and_not_written_again(settings: Settings, tm
     written = {path: path.stat().st_mtime_ns for path in into.rglob("*.*")}
     assert extract(settings, into, include_transactions=True) == first
     assert {path: path.stat().st_mtime_ns for path in into.rglob("*.*")} == written
-    assert {path.suffix for path in written} == {".csv"}
+    assert sorted(path.suffix for path in written) == [".csv"] * 4 + [".json"]
     assert first[0].path == into / "categories" / f"{first[0].fingerprint[:16]}.csv"
 
 
@@ -92,16 +97,16 @@ def test_a_file_that_was_damaged_is_written_again(settings: Settings, tmp_path: 
 
 def test_only_days_that_changed_are_extracted_again(settings: Settings, tmp_path: Path) -> None:
     into = tmp_path / "landing"
-    known = {found.name: found.fingerprint for found in extract(settings, into, [], True)}
-    assert [found.path for found in extract(settings, into, [], True, known)] == [None, None]
+    first = known(extract(settings, into, [], True))
+    assert [found.path for found in extract(settings, into, [], True, first)] == [None, None]
     run(settings, "INSERT INTO transactions VALUES ('2024-01-01', 102, 9, '12'), ('2023-12-31', 102, 9, '12')")
-    early, changed, same = extract(settings, into, [], True, known)
+    early, changed, same = extract(settings, into, [], True, first)
     assert (early.rows, changed.rows, same.rows) == (1, 5, 1)
     assert text(early) == "2023-12-31|102|9|12\n"
     assert "2024-01-01|102|9|12" in text(changed)
     assert same.path is None
     run(settings, "UPDATE transactions SET products = '13' WHERE sold_on = '2024-01-02'")
-    assert text(extract(settings, into, [], True, known)[2]) == "2024-01-02|102|8|13\n"
+    assert text(extract(settings, into, [], True, first)[2]) == "2024-01-02|102|8|13\n"
 
 
 def test_the_order_of_rows_in_the_table_does_not_show(settings: Settings, tmp_path: Path) -> None:
@@ -129,10 +134,9 @@ def test_rows_no_receipt_can_come_from_are_lines_the_rules_refuse(settings: Sett
         r.rule for f in days.values() for line in text(f).splitlines() if isinstance(r := read_line(line), Refusal)
     ]
     assert len(refused) == 11
-    assert extract(settings, tmp_path, [], True, {n.name: n.fingerprint for n in days.values()})[4].path is None
+    assert extract(settings, tmp_path, [], True, known(list(days.values())))[4].path is None
     run(settings, "UPDATE transactions SET products = '4' WHERE sold_on IS NULL AND store_id = 1")
-    known = {found.name: found.fingerprint for found in days.values()}
-    assert text(extract(settings, tmp_path, [], True, known)[4]) == "|1|2|4\n|||\n"
+    assert text(extract(settings, tmp_path, [], True, known(list(days.values())))[4]) == "|1|2|4\n|||\n"
 
 
 @pytest.mark.parametrize("name", ["A|B", "A\nB", "A\r"])
@@ -151,15 +155,15 @@ def test_a_missing_table_is_named_with_what_makes_it(settings: Settings, tmp_pat
 
 
 def test_all_files_are_of_one_snapshot(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deliver = extraction._deliver
+    keep = extraction.keep
 
-    def delivers_while_others_commit(folder: Path, lines: list[bytes]) -> tuple[Path, str]:
+    def keeps_while_others_commit(folder: Path, entity: str, lines: Iterable[bytes]) -> tuple[Path, str]:
         run(settings, "INSERT INTO transactions VALUES ('2024-01-02', 102, 9, '12')")
         run(settings, "DELETE FROM product_categories")
-        return deliver(folder, lines)
+        return keep(folder, entity, lines)
 
     before = extract(settings, tmp_path / "landing", include_transactions=True)
-    monkeypatch.setattr(extraction, "_deliver", delivers_while_others_commit)
+    monkeypatch.setattr(extraction, "keep", keeps_while_others_commit)
     assert extract(settings, tmp_path / "landing", include_transactions=True) == before
 
 

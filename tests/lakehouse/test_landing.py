@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse.admission import Admission, admit, withdraw
 from lakehouse.errors import BadInput
-from lakehouse.landing import Admission, Delivery, admit, delivery, transaction_files, withdraw
+from lakehouse.landing import READ, Delivery, delivery, transaction_files
 from lakehouse.ops import sources
 
 GOOD = b"2013-02-01|103|1008848|34 2\n"
@@ -226,6 +227,9 @@ def test_a_new_file_is_taken_in() -> None:
         "supersedes": None,
         "admitted_by": "run 1",
         "detail": None,
+        "carried_lines": None,
+        "carried_bytes": None,
+        "fingerprint": None,
     }
     assert news(admission) == (["a"], set())
     assert admission.touched == {source("X")}
@@ -332,7 +336,7 @@ def test_a_file_rejected_once_is_taken_when_it_no_longer_is() -> None:
 
 
 def test_a_changing_file_is_left_for_the_next_time() -> None:
-    changing = of("a", "half", is_changing=True)
+    changing = of("a", "half", changes=READ)
     first = admitted(NONE, [changing])
     assert (statuses(first), first.is_news, first.changing) == ({("a", "?"): "changing"}, False, (changing,))
     assert admitted(first.rows, [changing]).rows == first.rows
@@ -364,7 +368,7 @@ HISTORIES = st.lists(st.dictionaries(PATHS, STATES), max_size=8)
 
 
 def found_in(files: dict[str, str]) -> list[Delivery]:
-    facts: dict[str, dict[str, Any]] = {"rejected": {"problem": "it is empty"}, "changing": {"is_changing": True}}
+    facts: dict[str, dict[str, Any]] = {"rejected": {"problem": "it is empty"}, "changing": {"changes": READ}}
     return [of(path, state, **facts.get(state, {})) for path, state in files.items()]
 
 
