@@ -1,11 +1,18 @@
 """The tables become the files the source delivers, from one snapshot, and unchanged days cost nothing."""
 
+import hashlib
+import json
+import os
+import re
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lakehouse import extract as extraction
+from lakehouse import postgres_keeper as keeper
 from lakehouse.errors import BadInput, ServiceDown, StorageFailed
 from lakehouse.extract import Known, extract
 from lakehouse.extracts import Extract
@@ -197,3 +204,105 @@ def test_what_is_extracted_loads_again_as_the_same(settings: Settings, tmp_path:
         (again / "transactions" / f"{number}.csv").write_text(text(day))
     load(settings, again, transactions=True)
     assert extract(settings, tmp_path / "landing", include_transactions=True) == first
+
+
+# What is kept of an extraction.
+
+
+def manifests(into: Path) -> list[dict[str, Any]]:
+    found = sorted((into / "manifests").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text()) for path in found]
+
+
+def test_a_manifest_lists_the_snapshot_and_every_source_with_its_file(settings: Settings, tmp_path: Path) -> None:
+    run(settings, "INSERT INTO transactions VALUES ('2024-01-02', 1, 2, ' 3  4 '), ('2024-01-02', 1, 2, NULL)")
+    extracts = extract(settings, tmp_path, include_transactions=True)
+    (manifest,) = manifests(tmp_path)
+    assert re.fullmatch(r"\d+:\d+:[\d,]*", manifest["snapshot"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", manifest["read_at"])
+    listed = [source for table in manifest["tables"].values() for source in table["sources"]]
+    assert [(s["name"], s["fingerprint"], s["sha256"]) for s in listed] == [
+        (found.name, found.fingerprint, found.sha256) for found in extracts
+    ]
+    for source in listed:
+        assert hashlib.sha256((tmp_path / source["file"]).read_bytes()).hexdigest() == source["sha256"]
+    days = manifest["tables"]["transactions"]
+    assert [(day["rows"], day["units"]) for day in days["sources"]] == [(4, 6), (3, 3)]
+    assert (days["rows"], days["units"]) == (7, 9)
+
+
+def test_an_unchanged_day_is_in_the_next_manifest_and_none_is_ever_written_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    first = extract(settings, tmp_path, [], True)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert all(found.path is None for found in extract(settings, tmp_path, [], True, known(first)))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
+    run(settings, "DELETE FROM transactions WHERE sold_on = '2024-01-02'")
+    run(settings, "INSERT INTO transactions VALUES ('2024-01-05', 1, 2, '3')")
+    then = extract(settings, tmp_path, [], True, known(first))
+    assert [(found.name[-10:], found.path is None) for found in then] == [("2024-01-01", True), ("2024-01-05", False)]
+    later = manifests(tmp_path)[1]["tables"]["transactions"]
+    assert [s["sha256"] for s in later["sources"]] == [found.sha256 for found in then]
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_unchanged_days_are_not_copied(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    landed = known(extract(settings, tmp_path, [], True))
+
+    def copied(*_: object) -> Iterator[bytes]:
+        raise AssertionError("nothing is to be copied")
+
+    monkeypatch.setattr(extraction, "_copied", copied)
+    assert len(extract(settings, tmp_path, [], True, landed)) == 2
+
+
+def test_a_day_whose_file_is_gone_is_extracted_again(settings: Settings, tmp_path: Path) -> None:
+    first = extract(settings, tmp_path, [], True)
+    assert first[0].path is not None
+    first[0].path.unlink()
+    again = extract(settings, tmp_path, [], True, known(first))
+    assert [found.path for found in again] == [first[0].path, None]
+    assert text(again[0]) != ""
+
+
+@pytest.mark.parametrize("victim", ["the server", "the connection"])
+def test_a_server_that_is_killed_while_it_is_read_leaves_nothing_half(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
+    run(
+        settings,
+        "INSERT INTO transactions SELECT date '2024-02-01' + i % 9, 1, i, repeat('7 ', 500) || '7' "
+        "FROM generate_series(1, 20000) i",
+    )
+    expected = extract(settings, tmp_path / "expected", include_transactions=True)
+    keep, kept = extraction.keep, list[str]()
+
+    def keeps_until_it_is_killed(folder: Path, entity: str, lines: Iterable[bytes]) -> tuple[Path, str]:
+        kept.append(entity)
+        if len(kept) == 5:
+            kill(settings, victim)
+        return keep(folder, entity, lines)
+
+    monkeypatch.setattr(extraction, "keep", keeps_until_it_is_killed)
+    with pytest.raises(ServiceDown, match="What was under way was rolled back"):
+        extract(settings, tmp_path / "landing", include_transactions=True)
+    left = {path.name: path.read_bytes() for path in (tmp_path / "landing").rglob("*") if path.is_file()}
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "expected").rglob("*") if path.is_file()}
+    assert 4 <= len(left) < len(whole)
+    assert left.items() <= whole.items()
+    monkeypatch.undo()
+    again = extract(settings, tmp_path / "landing", include_transactions=True)
+    assert [(found.name, found.sha256) for found in again] == [(found.name, found.sha256) for found in expected]
+
+
+def kill(settings: Settings, victim: str) -> None:
+    """End the server, or the server's side of all other connections, at once."""
+    if victim == "the server":
+        os.kill(keeper.server_process(settings.lakehouse_home / "postgres")[0], signal.SIGKILL)
+    else:
+        run(
+            settings,
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE application_name = 'lakehouse' AND pid <> pg_backend_pid()",
+        )
