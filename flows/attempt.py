@@ -18,6 +18,7 @@ from flows.order import Order
 from flows.recounting import Recounting
 from lakehouse import catalog, engine, release
 from lakehouse.errors import Blocked
+from lakehouse.kernels.growth import rows_at_the_end
 from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
 from lakehouse.release import Base, Release
@@ -208,8 +209,10 @@ class Attempt:
             raise Blocked(reasons)
 
     def _months(self, version: int, found: News) -> set[str]:
-        rows = self.order.storage.rows(receipts.TABLE, version, ["month"], found.touched_lines)
-        return set(rows["month"].unique().to_pylist())
+        """Give the months of the receipts that change; lines a grown source took over are as they were."""
+        columns = ["month", "source_id", "line_number"]
+        rows = self.order.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
+        return set(rows_at_the_end(rows, found.admission.grown)["month"].unique().to_pylist())
 
 
 @contextmanager

@@ -63,14 +63,11 @@ class News:
 
     @property
     def touched_lines(self) -> pc.Expression:
-        """Say which rows change, by source_id and line_number; the lines a grown source took over stay as they were."""
-        changed = pc.field("source_id").isin(sorted(self.admission.touched))
-        if self.decided is not None and self.decided.lines:
-            changed &= pc.field("line_number").isin(sorted({number for _, number in self.decided.lines}))
-        for source_id, grown_from, lines in self.admission.grown:
-            of_both = pc.field("source_id").isin([source_id, grown_from])
-            changed &= ~(of_both & (pc.field("line_number") <= lines))
-        return changed
+        """Say which rows change, by source_id and, when lines were decided about, by line_number."""
+        of_sources = pc.field("source_id").isin(sorted(self.admission.touched))
+        if self.decided is None or not self.decided.lines:
+            return of_sources
+        return of_sources & pc.field("line_number").isin(sorted({number for _, number in self.decided.lines}))
 
     @property
     def current(self) -> list[Delivery]:

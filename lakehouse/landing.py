@@ -111,11 +111,14 @@ def settled(
     ages = [time.time() - one.modified_ns / 1e9 for one in deliveries if one.path in new]
     if (left := seconds - min(ages, default=seconds)) > 0:
         wait(min(left, seconds))
-    return [replace(one, changes=WRITTEN) if one.path in new and _is_other(one) else one for one in deliveries]
+    return [
+        replace(one, changes=WRITTEN, problem=None) if one.path in new and _is_other(one) else one for one in deliveries
+    ]
 
 
 def _is_news(one: Delivery, head: Head | None) -> bool:
-    return one.problem is None and not one.is_changing and (head is None or head.sha256 != one.sha256)
+    """Say whether a file was read, perhaps before it had its shape, and holds what is not known of it."""
+    return bool(one.sha256) and not one.is_changing and (head is None or head.sha256 != one.sha256)
 
 
 def _is_other(one: Delivery) -> bool:

@@ -16,7 +16,7 @@ from lakehouse.engine import Engine
 from lakehouse.errors import InputFailed
 from lakehouse.frames import streamed
 from lakehouse.kernels.digest import digest
-from lakehouse.kernels.growth import Grown, carried_rows
+from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.parameters import Parameters
 from lakehouse.storage import Storage
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
@@ -193,9 +193,8 @@ def _input(shop: Workshop, table: Table, given: Table) -> DataFrame:
     column = needed.split(" ", 1)[0] if needed else ""
     columns = {c.name for c in given.columns}
     frame = frame.where(needed) if needed and column in columns else frame
-    if isinstance(table.write, ReplaceSources) and shop.scope.grown and "line_number" in columns:
-        begun = " or ".join(f"(source_id = {g.source_id} and line_number <= {g.lines})" for g in shop.scope.grown)
-        return frame.where(f"not ({begun})")
+    if (grown := shop.scope.grown) and isinstance(table.write, ReplaceSources) and "line_number" in columns:
+        return streamed(frame, lambda rows: rows_at_the_end(rows, grown), given)
     return frame
 
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from flows.markup import escaped
 from flows.report import (
     LedgerRow,
     RuleCount,
     RunFacts,
     TableVersion,
     console_summary,
-    escaped,
     ledger_verdict,
     markdown,
 )
@@ -184,6 +184,8 @@ def test_files_left_out_are_listed_and_those_that_need_somebody_are_told_on_the_
     assert "Files left out" not in markdown(FACTS)
     assert "a.csv: by Ana: twice" in shown(facts)
     assert "b.csv" not in shown(facts)
+    rejected = [(f"{n}.csv", "rejected", "it is empty") for n in range(23)]
+    assert "3 more are in ops.sources." in shown(replace(FACTS, left_out=rejected))
 
 
 def test_files_taken_in_are_listed_and_counted_by_kind() -> None:

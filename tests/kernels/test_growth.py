@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from lakehouse.kernels.growth import Grown, carried_rows
+from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.kernels.lines import numbered_lines
 from tests.kernels.test_lines import BLOCKS, BYTES
 from tests.layouts import layouts
@@ -35,6 +35,14 @@ def test_each_grown_source_gets_the_lines_it_begins_with(layout: str) -> None:
     carried = carried_rows(layouts(ROWS)[layout], [Grown(9, 1, 2), Grown(8, 2, 1), Grown(7, 3, 0), Grown(6, 5, 4)])
     assert rows_of(carried) == [(8, 1, "c"), (9, 1, "a"), (9, 2, "b")]
     assert carried.schema == SCHEMA
+
+
+@pytest.mark.parametrize("layout", layouts(ROWS))
+def test_at_the_end_is_what_no_grown_source_begins_with(layout: str) -> None:
+    end = rows_at_the_end(layouts(ROWS)[layout], [Grown(9, 1, 1), Grown(2, 4, 1)])
+    assert rows_of(end) == [(1, 2, "b"), (2, 2, "d"), (3, 1, "e")]
+    assert end.schema == SCHEMA
+    assert rows_at_the_end(ROWS, []).equals(ROWS)
 
 
 def test_without_a_grown_source_nothing_is_carried() -> None:

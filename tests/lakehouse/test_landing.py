@@ -255,6 +255,15 @@ def test_a_new_file_that_is_written_to_before_it_has_settled_is_changing(tmp_pat
     assert 0 < waits[0] <= 60
 
 
+def test_a_file_that_was_read_before_anything_was_in_it_is_changing_and_not_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"")
+    found = [delivery("transactions", "a.csv", tmp_path / "a.csv")]
+    assert found[0].problem == "it is empty"
+    assert settled(found, {}, 60, untouched) == found
+    (one,) = settled(found, {}, 60, lambda _: (tmp_path / "a.csv").write_bytes(GOOD) and None)
+    assert (one.changes, one.problem) == (WRITTEN, None)
+
+
 @pytest.mark.parametrize("change", [Path.unlink, lambda file: file.write_bytes(GOOD[::-1])])
 def test_a_file_that_went_or_was_written_over_is_changing(tmp_path: Path, change: Callable[[Path], object]) -> None:
     found = [young(tmp_path, age=1)]
@@ -275,7 +284,7 @@ def test_a_time_to_come_is_not_waited_for(tmp_path: Path) -> None:
     assert waits == [60]
 
 
-def test_older_and_known_and_rejected_files_cost_nothing(tmp_path: Path) -> None:
+def test_older_and_known_and_unreadable_files_cost_nothing(tmp_path: Path) -> None:
     known = young(tmp_path)
     found = [young(tmp_path, "old.csv", age=61), known, Delivery("transactions", "z", "/z", problem="it is no file")]
 
