@@ -18,6 +18,7 @@ from flows.order import Order
 from flows.recounting import Recounting
 from lakehouse import catalog, engine, release
 from lakehouse.errors import Blocked
+from lakehouse.kernels.growth import rows_at_the_end
 from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
 from lakehouse.release import Base, Release
@@ -64,7 +65,7 @@ class Attempt:
         self._record(sources.TABLE, admission.rows)
         if found.decided is not None:
             self._record(corrections.TABLE, found.decided.corrections)
-        self.shop = replace(self.shop, scope=Scope(admission.touched if base else None))
+        self.shop = replace(self.shop, scope=Scope(admission.touched if base else None, grown=admission.grown))
         self._build(table for entity, table in BRONZE.items() if base is None or entity in found.landed_entities)
 
     def keep_rules(self, found: News) -> None:
@@ -208,8 +209,10 @@ class Attempt:
             raise Blocked(reasons)
 
     def _months(self, version: int, found: News) -> set[str]:
-        rows = self.order.storage.rows(receipts.TABLE, version, ["month"], found.touched_lines)
-        return set(rows["month"].unique().to_pylist())
+        """Give the months of the receipts that change; lines a grown source took over are as they were."""
+        columns = ["month", "source_id", "line_number"]
+        rows = self.order.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
+        return set(rows_at_the_end(rows, found.admission.grown)["month"].unique().to_pylist())
 
 
 @contextmanager

@@ -3,19 +3,23 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from flows.medallion import Outcome
 from flows.order import Order
 from flows.report import LedgerRow, RuleCount, RunFacts, TableVersion, Verdict
 from lakehouse import catalog
 from lakehouse.errors import Blocked
 from lakehouse.ops import runs, sources
-from lakehouse.release import Release, Snapshot
+from lakehouse.release import Snapshot
 
 
-def published_facts(order: Order, published: Release, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
-    """Read what a release says of itself."""
+def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
+    """Read what the release after a run says of itself, and the run of the files it found."""
+    published = outcome.release
     snapshot = Snapshot(order.storage, published)
     sums = snapshot.rows("silver.sales_days", ["receipts", "units"])
     customers = snapshot.dataset("silver.customers").count_rows()
@@ -41,7 +45,8 @@ def published_facts(order: Order, published: Release, verdict: Verdict, reasons:
         groups=published.groups,
         verified=published.verified,
         reasons=reasons,
-        left_out=_left_out(snapshot),
+        taken_in=_taken_in(outcome.sources, order.run_id),
+        left_out=_left_out(outcome.sources),
         exports=str(order.settings.exports),
     )
 
@@ -102,10 +107,22 @@ def _rules(snapshot: Snapshot) -> list[RuleCount]:
     ]
 
 
-def _left_out(snapshot: Snapshot) -> list[tuple[str, str, str]]:
+def _taken_in(rows: pa.Table, run_id: str) -> list[tuple[str, str, str]]:
+    """Give the files a run took in: what kind of news each was, and what there is to say of it."""
+    mine = rows.filter((pc.field("admitted_by") == run_id) & (pc.field("status") == "current")).to_pylist()
+    return [(row["path"], _kind(row), row["detail"] or "") for row in mine]
+
+
+def _kind(row: dict[str, Any]) -> str:
+    if row["carried_lines"] is not None:
+        return "grown"
+    return "new" if row["supersedes"] is None else "corrected"
+
+
+def _left_out(rows: pa.Table) -> list[tuple[str, str, str]]:
     """Give the files that are not current, those that may need somebody first."""
-    rows = snapshot.rows("ops.sources", ["path", "status", "detail"], pc.field("status") != "current").to_pylist()
-    found = [(row["path"], row["status"], row["detail"] or "") for row in rows]
+    others = rows.filter(pc.field("status") != "current").to_pylist()
+    found = [(row["path"], row["status"], row["detail"] or "") for row in others]
     return sorted(found, key=lambda one: (sources.STATUSES.index(one[1]), one))
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import pyarrow as pa
+
 from flows.attempt import REFERENCE, RULED, Attempt, attempt, checking
 from flows.news import News, current_news, news
 from flows.order import Order, Step
@@ -17,10 +19,14 @@ from lakehouse.table import Layer, Table
 
 @dataclass(frozen=True)
 class Outcome:
-    """The release that readers see after a run, whether the run made it, and which groups failed with why."""
+    """The release that readers see after a run, whether the run made it, and which groups failed with why.
+
+    `sources` is what the run found of every file, also when that was nothing new.
+    """
 
     release: Release
     run_key: str
+    sources: pa.Table
     is_new: bool = True
     failures: Mapping[str, str] = field(default_factory=dict)
 
@@ -33,14 +39,14 @@ def medallion(order: Order, step: Step, look: Callable[[Order], News] = news) ->
     with checking(order) as checks:
         found = step("admit", lambda: look(order), retries=2)
         if found.is_published and found.last is not None and exported(order.settings.exports) == found.last.release_id:
-            return Outcome(found.last, found.run_key, is_new=False)
+            return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
         with step("lease", order.leased) as lease:
             order = replace(order, epoch=lease.epoch)
             base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
             if base.release != found.last:  # somebody published since
                 found = step("admit", lambda: look(order), retries=2)
             if found.is_published and found.last is not None:
-                return _unchanged(order, step, found.last, found.run_key)
+                return _unchanged(order, step, found.last, found)
             with attempt(order, base, checks) as work:
                 return _built(order, step, work, found)
 
@@ -77,10 +83,10 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
             return _published(order, step, work, found, [group])
 
 
-def _unchanged(order: Order, step: Step, last: Release, run_key: str) -> Outcome:
+def _unchanged(order: Order, step: Step, last: Release, found: News) -> Outcome:
     if exported(order.settings.exports) != last.release_id:  # the run that published it was killed before its exports
         step("exports", lambda: export(order, last))
-    return Outcome(last, run_key, is_new=False)
+    return Outcome(last, found.run_key, found.admission.rows, is_new=False)
 
 
 def _published(order: Order, step: Step, work: Attempt, found: News, groups: Iterable[str]) -> Outcome:
@@ -93,7 +99,7 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
     step("documents", work.document)
     if order.sync_to_frontend:
         step("sync", lambda: sync(order), retries=2)
-    return Outcome(published, found.run_key, failures=work.failures)
+    return Outcome(published, found.run_key, found.admission.rows, failures=work.failures)
 
 
 def export(order: Order, published: Release) -> str:

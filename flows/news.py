@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,11 +12,13 @@ import pyarrow.compute as pc
 from flows.events import error_console
 from flows.order import Order
 from lakehouse import landing, release
+from lakehouse.admission import Admission, admit, as_declared, heads_of
 from lakehouse.errors import BadInput
-from lakehouse.extract import extract
-from lakehouse.landing import Admission, Delivery
+from lakehouse.extract import TRANSACTIONS, Known, extract
+from lakehouse.extracts import Extract
+from lakehouse.landing import Delivery, Head
 from lakehouse.loading import load
-from lakehouse.ops import sources
+from lakehouse.ops import corrections, sources
 from lakehouse.release import Release, Snapshot
 
 REFERENCE = ("categories", "product_categories")
@@ -83,10 +86,20 @@ def news(order: Order) -> News:
     """
     published = release.history(order.storage)
     last = published[-1] if published else None
-    known = Snapshot(order.storage, last).rows("ops.sources") if last else sources.TABLE.arrow_schema.empty_table()
-    admission = landing.admit(known, deliveries(order), order.run_id, order.started_at)
+    known, decided = _known(order, last)
+    found, deleted = deliveries(order, known)
+    admission = admit(known, found, order.run_id, order.started_at, decided, deleted)
     inputs_hash = inputs_hash_of(admission)
     return News(last, admission, inputs_hash, order.key(inputs_hash))
+
+
+def _known(order: Order, last: Release | None) -> tuple[pa.Table, set[int]]:
+    """Read the sources of the last release, and which of them lines were decided about."""
+    if last is None:
+        return sources.TABLE.arrow_schema.empty_table(), set()
+    opened, name = Snapshot(order.storage, last), corrections.TABLE.qualified_name
+    decided = opened.rows(name, ["source_id"])["source_id"].to_pylist() if name in last.tables else []
+    return as_declared(opened.rows(sources.TABLE.qualified_name)), set(decided)
 
 
 def inputs_hash_of(admission: Admission) -> str:
@@ -104,18 +117,40 @@ def current_news(order: Order) -> News:
     return News(last, admission, last.inputs_hash, order.key(last.inputs_hash))
 
 
-def deliveries(order: Order) -> list[Delivery]:
-    """Gather what is delivered: reference entities from PostgreSQL, transactions from files or from there too."""
-    settings = order.settings
+def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+    """Gather what is delivered: reference entities from PostgreSQL, transactions from files or from there too.
+
+    Gives as well the paths of the days that PostgreSQL no longer has.
+    """
+    settings, heads = order.settings, heads_of(known)
     from_postgres = settings.transactions_source == "postgres"
-    files = [] if from_postgres else landing.transaction_files(landing_of(order))
+    files = [] if from_postgres else landing.transaction_files(landing_of(order), heads)
     if order.source is not None:
         for entity, count in load(settings, order.source, transactions=from_postgres).items():
             if count.refused:
                 told = f"{count.refused} of {count.lines} lines of {entity} were refused at the load"
                 error_console().print(f"{told}: they are in PostgreSQL's table refused_lines.")
-    taken = extract(settings, settings.lakehouse_home / "extracts", REFERENCE, from_postgres)
-    return files + [landing.delivery(e.entity, e.name, e.path) for e in taken if e.path is not None]
+    landed = _landed(known) if from_postgres else {}
+    taken = extract(settings, settings.lakehouse_home / "extracts", REFERENCE, from_postgres, landed)
+    days = {found.name for found in taken}
+    deleted = {path for path in heads if from_postgres and path.startswith(TRANSACTIONS)} - days
+    extracted = [_delivered(found, heads) for found in taken if found.path is not None]
+    return landing.settled(files, heads, settings.settle_seconds) + extracted, deleted
+
+
+def _landed(known: pa.Table) -> dict[str, Known]:
+    """Give what is known of each day of PostgreSQL, also of those that were withdrawn."""
+    rows = [row for row in known.to_pylist() if row["status"] in ("current", "duplicate", "withdrawn")]
+    return {row["path"]: Known(row["fingerprint"], row["sha256"]) for row in rows if row["fingerprint"]}
+
+
+def _delivered(found: Extract, heads: Mapping[str, Head]) -> Delivery:
+    """Read an extract as it was written; days can grow, reference entities are small and read whole."""
+    assert found.path is not None
+    is_day = found.entity == "transactions"
+    head = heads.get(found.name) if is_day else None
+    one = landing.delivery(found.entity, found.name, found.path, head)
+    return replace(one, fingerprint=found.fingerprint if is_day else None)
 
 
 def landing_of(order: Order) -> Path:

@@ -15,7 +15,8 @@ from flows.counting import settled
 from flows.news import News
 from flows.order import Step, ordered
 from flows.origins import LINES, Origin, sources_of
-from lakehouse import catalog, landing, release
+from lakehouse import catalog, release
+from lakehouse.admission import admit
 from lakehouse.errors import StorageFailed, WrongUse
 from lakehouse.ops import sources
 from lakehouse.parameters import Parameters, validated
@@ -76,7 +77,7 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
     deliveries, origins = step("sources", lambda: sources_of(opened, home / "sources"))
     restored = {d.source_id for d, o in zip(deliveries, origins, strict=True) if o.taken_from == LINES}
     known = {n: c for n, c in earlier_counts(opened.storage, published.tables).items() if n in restored}
-    admission = landing.admit(sources.TABLE.arrow_schema.empty_table(), deliveries, order.run_id, order.started_at)
+    admission = admit(sources.TABLE.arrow_schema.empty_table(), deliveries, order.run_id, order.started_at)
     found = News(None, admission, published.inputs_hash, order.key(published.inputs_hash))
     digests: dict[str, str] = {}
     with checking(order) as checks, order.leased() as lease:

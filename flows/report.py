@@ -1,6 +1,7 @@
 """The run report: what a run did, as Markdown for its artifact and in short for the console. Nothing is read here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -8,16 +9,16 @@ from typing import Literal, NamedTuple
 from rich.table import Table as Grid
 from rich.text import Text
 
+from flows.markup import Cell, bullets, number, rows_of, section, visible, with_more
 from lakehouse import catalog
 from lakehouse.lineage import lineage_mermaid, lineage_rows
 
-LEDGER_SOURCES, LEFT_OUT = 20, 20
-TOLD = ("changing", "rejected", "withdrawn")
+LEDGER_SOURCES, FILES = 20, 20
+TOLD = ("changing", "rejected", "withdrawn", "deleted")
 TOP_RULES = 10
 EXAMPLE_CHARACTERS = 120
 
 Verdict = Literal["published", "nothing_new", "blocked", "partial", "failed"]
-Cell = str | int | float | None
 
 _SENTENCES: dict[Verdict, str] = {
     "published": "Published",
@@ -33,7 +34,6 @@ _STYLES: dict[Verdict, str] = {
     "partial": "bold yellow",
     "failed": "bold red",
 }
-_MARKUP = str.maketrans({c: f"\\{c}" for c in "`*_[]~#$"} | {c: f"&#{ord(c)};" for c in "\\|<>&"})
 
 
 class LedgerRow(NamedTuple):
@@ -69,7 +69,10 @@ class TableVersion(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Everything a report says: `groups` with the release each is as of, `left_out` with path, status and reason."""
+    """Everything a report says.
+
+    `groups` has the release each is as of, `taken_in` path, kind and detail of files, `left_out` path, status, reason.
+    """
 
     run_id: str
     flow: str
@@ -88,6 +91,7 @@ class RunFacts:
     groups: Mapping[str, int]
     verified: bool
     reasons: Sequence[str] = ()
+    taken_in: Sequence[tuple[str, str, str]] = ()
     left_out: Sequence[tuple[str, str, str]] = ()
     exports: str | None = None
     page: str | None = None
@@ -95,17 +99,17 @@ class RunFacts:
 
 def markdown(facts: RunFacts) -> str:
     """Write the whole report; whatever comes from outside is only text in it."""
-    left_out = _rows_of(("path", "status", "detail"), facts.left_out[:LEFT_OUT])
     parts = [
         f"# {_headline(facts)}",
-        _bullets(facts.reasons),
-        _section("Totals", _rows_of(("what", "value"), _totals(facts))),
-        _section("Ledger", ledger_verdict(facts), _ledger(facts.ledger)),
-        _section("Files left out", _with_more(left_out, len(facts.left_out) - LEFT_OUT, "files are in `ops.sources`")),
-        _section("Quarantine", _quarantine(facts.quarantine_rules)),
-        _section("Groups", _rows_of(("group", "as of release"), sorted(facts.groups.items()))),
-        _section("Tables", _rows_of(("table", "version", "rows", "digest"), facts.tables)),
-        _section("Lineage", *_lineage()),
+        bullets(facts.reasons),
+        section("Totals", rows_of(("what", "value"), _totals(facts))),
+        section("Ledger", ledger_verdict(facts), _ledger(facts.ledger)),
+        section("Files taken in", _files(("path", "kind", "detail"), facts.taken_in)),
+        section("Files left out", _files(("path", "status", "detail"), facts.left_out)),
+        section("Quarantine", _quarantine(facts.quarantine_rules)),
+        section("Groups", rows_of(("group", "as of release"), sorted(facts.groups.items()))),
+        section("Tables", rows_of(("table", "version", "rows", "digest"), facts.tables)),
+        section("Lineage", *_lineage()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -115,7 +119,8 @@ def console_summary(facts: RunFacts) -> Grid:
     is_counted = facts.release_id is not None
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
-        *((status.capitalize(), f"{path}: {why}") for path, status, why in facts.left_out if status in TOLD),
+        *_told([file for file in facts.left_out if file[1] in TOLD]),
+        ("Files", _kinds(facts.taken_in)),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
         ("Quarantine", _refused(facts.quarantine_rules) if is_counted else None),
@@ -127,7 +132,7 @@ def console_summary(facts: RunFacts) -> Grid:
     grid.add_row(Text(facts.flow, "bold"), Text(_headline(facts), _STYLES[facts.verdict]))
     for name, value in said:
         if value is not None:
-            grid.add_row(Text(name, "dim"), Text(_visible(_number(value)), overflow="fold"))
+            grid.add_row(Text(name, "dim"), Text(visible(number(value)), overflow="fold"))
     return grid
 
 
@@ -140,11 +145,6 @@ def ledger_verdict(facts: RunFacts) -> str:
     if wrong:
         return f"{len(wrong):,} of {len(sources):,} sources differ."
     return f"Every row of {len(sources):,} sources is accounted for."
-
-
-def escaped(value: str) -> str:
-    """Make text that Markdown shows as it is, also in a table: no markup, no HTML, no line break."""
-    return _visible(value).translate(_MARKUP)
 
 
 def _headline(facts: RunFacts) -> str:
@@ -179,8 +179,8 @@ def _ledger(rows: Sequence[LedgerRow]) -> str:
         return ""
     paths = list(dict.fromkeys(row.path for row in sorted(rows, key=lambda row: row.difference == 0)))
     shown = [row for path in paths[:LEDGER_SOURCES] for row in rows if row.path == path]
-    table = _rows_of(LedgerRow._fields, [*shown, *_sums(rows)])
-    return _with_more(table, len(paths) - LEDGER_SOURCES, "sources are in the sums, and in `ops.ledger`")
+    table = rows_of(LedgerRow._fields, [*shown, *_sums(rows)])
+    return with_more(table, len(paths) - LEDGER_SOURCES, "sources are in the sums, and in `ops.ledger`")
 
 
 def _sums(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
@@ -191,15 +191,27 @@ def _sums(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
     return [LedgerRow("All sources", hop, control, *counts) for (hop, control), counts in sums.items()]
 
 
-def _with_more(table: str, more: int, what: str) -> str:
-    return f"{table}\n\n{more:,} more {what}." if more > 0 else table
+def _files(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    return with_more(rows_of(names, rows[:FILES]), len(rows) - FILES, "files are in `ops.sources`")
 
 
 def _quarantine(rules: Sequence[RuleCount]) -> str:
     if not rules:
         return "No line was refused."
     top = sorted(rules, key=lambda rule: (-rule.open, -rule.waived - rule.replayed, rule.rule))[:TOP_RULES]
-    return _rows_of(RuleCount._fields, [(*rule[:-1], _shortened(rule.example)) for rule in top])
+    return rows_of(RuleCount._fields, [(*rule[:-1], _shortened(rule.example)) for rule in top])
+
+
+def _told(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, Cell]]:
+    yield from ((status.capitalize(), f"{path}: {why}") for path, status, why in files[:FILES])
+    if len(files) > FILES:
+        yield "", f"{len(files) - FILES:,} more are in ops.sources."
+
+
+def _kinds(files: Sequence[tuple[str, str, str]]) -> str | None:
+    """Say how many files of each kind were taken in; None when there was none."""
+    counts = Counter(kind for _, kind, _ in files)
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())) or None
 
 
 def _refused(rules: Sequence[RuleCount]) -> str:
@@ -216,33 +228,8 @@ def _lineage() -> list[str]:
     for made, made_of in lineage_rows(tables):
         pairs.setdefault(made, []).append(made_of)
     rows = [(made, ", ".join(inputs)) for made, inputs in pairs.items()]
-    return [f"```mermaid\n{lineage_mermaid(tables)}\n```", _rows_of(("table", "made of"), rows)]
-
-
-def _section(title: str, *parts: str) -> str:
-    said = [part for part in parts if part]
-    return "\n\n".join([f"## {title}", *said]) if said else ""
-
-
-def _rows_of(names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    lines = [f"| {' | '.join(escaped(_number(value)) for value in row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}", *lines]) if lines else ""
-
-
-def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
-
-
-def _number(value: Cell) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else f"{value:,}"
+    return [f"```mermaid\n{lineage_mermaid(tables)}\n```", rows_of(("table", "made of"), rows)]
 
 
 def _shortened(line: str) -> str:
     return line if len(line) <= EXAMPLE_CHARACTERS else f"{line[:EXAMPLE_CHARACTERS]}…"
-
-
-def _visible(text: str) -> str:
-    """Write what cannot be printed (line ends, control characters, changes of direction) as its code."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -49,7 +49,7 @@ def carried_out(
             raise
         reasons = [f"Group {group} failed: {reason}" for group, reason in outcome.failures.items()]
         verdict: Verdict = "partial" if reasons else "published" if outcome.is_new else "nothing_new"
-        facts = replace(published_facts(order, outcome.release, verdict, reasons), page=page)
+        facts = replace(published_facts(order, outcome, verdict, reasons), page=page)
         learned |= {"verdict": verdict, "release": outcome.release.release_id}
         record(order, outcome.run_key, verdict, " ".join(reasons))
         report(facts)

@@ -15,11 +15,12 @@ from flows.news import Decided, News, inputs_hash_of
 from flows.order import Order, ordered
 from flows.report import RunFacts
 from flows.run import carried_out, direct, print_summary
-from lakehouse import landing, release
+from lakehouse import release
+from lakehouse.admission import Admission, as_declared, heads_of
+from lakehouse.admission import withdraw as withdrawn
 from lakehouse.errors import WrongUse
 from lakehouse.kernels.decisions import RULES
 from lakehouse.kernels.receipts import Refusal
-from lakehouse.landing import Admission
 from lakehouse.ops import corrections
 from lakehouse.parameters import validated
 from lakehouse.release import Snapshot
@@ -67,12 +68,17 @@ class Bench:
             else corrections.TABLE.arrow_schema.empty_table()
         )
 
+    @property
+    def sources(self) -> pa.Table:
+        """Give every source."""
+        return as_declared(self.opened.rows("ops.sources"))
+
     def source_of(self, path: str) -> int:
         """Give the source that counts for a path; errors: WrongUse."""
-        heads = landing.heads_of(self.opened.rows("ops.sources"))
+        heads = heads_of(self.sources)
         if path not in heads:
             raise WrongUse("SOURCE_PATH", path, CURRENT)
-        return heads[path]
+        return heads[path].source_id
 
     def line_of(self, path: str, number: int) -> Row:
         """Give a line in quarantine, whatever its status; errors: WrongUse."""
@@ -100,7 +106,7 @@ class Bench:
         last = {(r["source_id"], r["line_number"]): r for r in known.sort_by("decision").to_pylist()}
         made = [self._row(action, line, text, reason, last.get(_key(line))) for line, text in lines]
         new = [row for row in made if row["decision"] == 1 or _said(row) != _said(last[_key(row)])]
-        rows = self.opened.rows("ops.sources")
+        rows = self.sources
         if not new:
             return News(self.opened.release, Admission(rows, (), frozenset(), (), ()), "", self.opened.release.run_key)
         admission = Admission(rows, (), frozenset(), (), (), frozenset(row["source_id"] for row in new))
@@ -167,12 +173,12 @@ def replay(order: Order) -> News:
 def withdraw(order: Order, path: str, reason: Reason) -> News:
     """Take a transactions file out of every table; errors: WrongUse."""
     bench = Bench.of(order)
-    known = bench.opened.rows("ops.sources")
+    known = bench.sources
     source_id = bench.source_of(path)
     entities = {row["source_id"]: row["entity"] for row in known.to_pylist()}
     if entities[source_id] != "transactions":
         raise WrongUse("SOURCE_PATH", path, "a transactions file; a reference file is replaced by a newer one")
-    admission = landing.withdraw(known, path, f"by {reason.who}: {reason.why}")
+    admission = withdrawn(known, path, f"by {reason.who}: {reason.why}")
     return bench.news(admission, Decided(bench.corrections))
 
 

@@ -1,21 +1,18 @@
 """PostgreSQL tables to landing files, in one snapshot; the files are those the source delivers as CSV."""
 
-import hashlib
 import logging
-import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
-from lakehouse.durable import durable
-from lakehouse.errors import BadInput, StorageFailed
+from lakehouse.errors import BadInput
+from lakehouse.extracts import Extract, Snapshot, file_of, keep, record
 from lakehouse.kernels.reference import HEADER
 from lakehouse.postgres import Connection, address, connection
 from lakehouse.settings import Settings
@@ -23,21 +20,21 @@ from lakehouse.settings import Settings
 log = logging.getLogger(__name__)
 
 _TRANSACTIONS = ("sold_on", "store_id", "customer_id", "products")
-_ROWS = 20_000
 _LINE = sql.SQL(" || '|' || ").join(
     sql.SQL("coalesce({}::text, '')").format(sql.Identifier(column)) for column in _TRANSACTIONS
 )
+_UNITS = sql.SQL(  # words between spaces; where one space parts two of them, which is usual, counted the fast way
+    "CASE WHEN strpos(' ' || products || ' ', '  ') > 0 "
+    "THEN cardinality(array_remove(string_to_array(products, ' '), '')) "
+    "ELSE length(products) - length(replace(products, ' ', '')) + 1 END"
+)
 
 
-@dataclass(frozen=True)
-class Extract:
-    """One logical source and the file that holds it now; no path when its fingerprint was known already."""
+class Known(NamedTuple):
+    """What is landed of a source already: the fingerprint it had in the database, and the hash of its file."""
 
-    name: str
-    entity: str
-    path: Path | None
     fingerprint: str
-    rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,19 @@ class Day:
 
     sold_on: str | None
     rows: int
+    units: int
     checksum: int
 
     @property
     def name(self) -> str:
-        return f"postgres/transactions/{self.sold_on or 'undated'}"
+        return f"{TRANSACTIONS}{self.sold_on or 'undated'}"
 
     @property
     def fingerprint(self) -> str:
         return f"{self.rows}:{self.checksum}"
+
+
+TRANSACTIONS = "postgres/transactions/"  # what the names of days begin with
 
 
 def extract(
@@ -62,28 +63,30 @@ def extract(
     into: Path,
     entities: Sequence[str] = ("categories", "product_categories"),
     include_transactions: bool = False,
-    known: Mapping[str, str] = {},
+    known: Mapping[str, Known] = {},
 ) -> list[Extract]:
     """Write the tables, as one REPEATABLE READ snapshot shows them, to immutable files named by their content.
 
-    Transactions become a file per day, but for the days whose fingerprint is the one in `known` (by name).
-    Errors: BadInput naming a missing table or a row no CSV line can hold, ServiceDown, StorageFailed.
+    Transactions become a file per day, but for the days that are `known` (by name) with the fingerprint they have,
+    and whose file is still there. A manifest lists them all. Errors: BadInput naming a missing table or a row no CSV
+    line can hold, ServiceDown, StorageFailed.
     """
     started = monotonic()
     with connection(settings) as opened:
         tables = [*entities, "transactions"] if include_transactions else list(entities)
-        _begin(opened, tables, address(settings))
+        read = _begin(opened, tables, address(settings))
         extracts = [_reference(opened, into, entity, address(settings)) for entity in entities]
         if include_transactions:
             extracts += _transactions(opened, into, known)
+    record(into, read, extracts)
     written = [found for found in extracts if found.path]
     rows = sum(found.rows for found in written)
     log.info("extracted %d of %d sources, %d rows, %.1f s", len(written), len(extracts), rows, monotonic() - started)
     return extracts
 
 
-def _begin(opened: Connection, tables: list[str], where: str) -> None:
-    """Lock against TRUNCATE and DROP before the snapshot is taken: they would show a table as empty."""
+def _begin(opened: Connection, tables: list[str], where: str) -> Snapshot:
+    """Take the snapshot; lock against TRUNCATE and DROP before: they would show a table as empty."""
     opened.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     opened.read_only = True
     opened.execute("SET LOCAL datestyle = 'ISO, YMD'")
@@ -93,13 +96,16 @@ def _begin(opened: Connection, tables: list[str], where: str) -> None:
         except psycopg.errors.UndefinedTable:
             remedy = "Make it with `lakehouse load --source DIR`."
             raise BadInput(f"PostgreSQL at {where}", f"there is no table {table}", remedy) from None
+    query = "SELECT pg_current_snapshot()::text, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+    (taken,) = opened.execute(query).fetchall()
+    return Snapshot(*taken)
 
 
 def _reference(opened: Connection, into: Path, entity: str, where: str) -> Extract:
     lines = list(_categories(opened, where) if entity == "categories" else _product_categories(opened))
     head = 0 if entity == "categories" else 1
-    path, digest = _deliver(into / entity, lines)
-    return Extract(f"postgres/{entity}", entity, path, digest, len(lines) - head)
+    path, sha256 = keep(into, entity, lines)
+    return Extract(f"postgres/{entity}", entity, path, sha256, sha256, len(lines) - head)
 
 
 def _categories(opened: Connection, where: str) -> Iterator[bytes]:
@@ -122,23 +128,35 @@ def _copied(opened: Connection, query: sql.Composable) -> Iterator[bytes]:
         yield from map(bytes, copy)
 
 
-def _transactions(opened: Connection, into: Path, known: Mapping[str, str]) -> list[Extract]:
+def _transactions(opened: Connection, into: Path, known: Mapping[str, Known]) -> list[Extract]:
     days = _days(opened)
-    changed = [day for day in days if known.get(day.name) != day.fingerprint]
-    lines = _copied(opened, _rows_of(changed, len(changed) == len(days)))
-    paths = {day: _deliver(into / "transactions", islice(lines, day.rows))[0] for day in changed}
+    changed = [day for day in days if not _is_landed(day, known.get(day.name), into)]
+    lines = _copied(opened, _rows_of(changed, len(changed) == len(days))) if changed else iter(())
+    kept = {day: keep(into, "transactions", islice(lines, day.rows)) for day in changed}
     if next(lines, None) is not None:
         raise AssertionError("a snapshot that gives more rows than it counted")
-    return [Extract(day.name, "transactions", paths.get(day), day.fingerprint, day.rows) for day in days]
+    return [_extract(day, *(kept[day] if day in kept else (None, known[day.name].sha256))) for day in days]
+
+
+def _is_landed(day: Day, known: Known | None, into: Path) -> bool:
+    return (
+        known is not None
+        and known.fingerprint == day.fingerprint
+        and file_of(into, "transactions", known.sha256).exists()
+    )
+
+
+def _extract(day: Day, path: Path | None, sha256: str) -> Extract:
+    return Extract(day.name, "transactions", path, sha256, day.fingerprint, day.rows, day.units)
 
 
 def _days(opened: Connection) -> list[Day]:
     """Count and sum the hashes of each day's lines: the order of rows does not show, any change does."""
     query = sql.SQL(
-        "SELECT sold_on::text, count(*), sum(hashtextextended({}, 0)) "
+        "SELECT sold_on::text, count(*), coalesce(sum({}), 0)::bigint, sum(hashtextextended({}, 0)) "
         "FROM transactions GROUP BY sold_on ORDER BY sold_on"
-    ).format(_LINE)
-    return [Day(sold_on, rows, int(checksum)) for sold_on, rows, checksum in opened.execute(query)]
+    ).format(_UNITS, _LINE)
+    return [Day(sold_on, rows, units, int(checksum)) for sold_on, rows, units, checksum in opened.execute(query)]
 
 
 def _rows_of(days: list[Day], all_days: bool) -> sql.Composable:
@@ -151,26 +169,3 @@ def _rows_of(days: list[Day], all_days: bool) -> sql.Composable:
         "SELECT sold_on, store_id, customer_id, products FROM transactions WHERE {} "
         'ORDER BY sold_on, store_id, customer_id, products COLLATE "C"'
     ).format(chosen)
-
-
-def _deliver(folder: Path, lines: Iterable[bytes]) -> tuple[Path, str]:
-    """Write lines to a file named by its content; a whole file that is there already stays as it is."""
-    part = folder / f".{uuid.uuid4().hex}.part"
-    digest = hashlib.sha256()
-    rows = iter(lines)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            while block := b"".join(islice(rows, _ROWS)):
-                digest.update(block)
-                file.write(block)
-        path = folder / f"{digest.hexdigest()[:16]}.csv"
-        if not (path.exists() and hashlib.sha256(path.read_bytes()).digest() == digest.digest()):
-            with durable(f"extract {folder.name}"):
-                os.replace(part, path)
-    except OSError as error:
-        raise StorageFailed("write", str(folder), str(error.strerror), "Nothing was landed; make room there.") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
-    return path, digest.hexdigest()

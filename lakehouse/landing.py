@@ -1,25 +1,44 @@
-"""Which files wait in the landing, which are known, and what becomes of each."""
+"""Which files wait in the landing: each read once, looked at again while it is young."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import NamedTuple
 
 from lakehouse.errors import BadInput
-from lakehouse.ops import sources
 
 BLOCK = 1 << 20
 PROBED_LINES = 1_000
+READ, WRITTEN = "it changed while it was read", "it is still being written"
+
+
+class Head(NamedTuple):
+    """The content that counts for a path so far."""
+
+    source_id: int
+    sha256: str
+    bytes: int
+
+
+class Growth(NamedTuple):
+    """The earlier content a file begins with: how many whole lines that holds, and how many bytes they take."""
+
+    grown_from: int
+    lines: int
+    bytes: int
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A file as found: its hash, or why it cannot be one of its entity."""
+    """A file as found: its hash, or why it cannot be one of its entity.
+
+    `changes` says in which way it is not yet what it will be, `growth` what it begins with, `modified_ns` when it was
+    written last, `fingerprint` what PostgreSQL says of its rows.
+    """
 
     entity: str
     path: str
@@ -27,61 +46,38 @@ class Delivery:
     sha256: str = ""
     bytes: int = 0
     problem: str | None = None
-    is_changing: bool = False
+    changes: str | None = None
+    growth: Growth | None = None
+    modified_ns: int = 0
+    fingerprint: str | None = None
 
     @property
     def source_id(self) -> int:
         """Give the first 8 bytes of the hash as a signed number; 0 when the file could not be read."""
         return int.from_bytes(bytes.fromhex(self.sha256)[:8], "big", signed=True) if self.sha256 else 0
 
+    @property
+    def is_changing(self) -> bool:
+        return self.changes is not None
 
-@dataclass(frozen=True)
-class Admission:
-    """The new table of sources, and which of them a run has to take in, take out, read again, or report.
 
-    `revised` are current sources of which lines were decided about.
+def transaction_files(landing: Path, heads: Mapping[str, Head] = {}) -> list[Delivery]:
+    """List and read `transactions/*.csv` under the landing; errors: BadInput when there is no landing or no file.
+
+    `heads` are the contents known, by path: what a file grew from is found by them.
     """
-
-    rows: pa.Table
-    new: tuple[Delivery, ...]
-    superseded: frozenset[int]
-    rejected: tuple[Delivery, ...]
-    changing: tuple[Delivery, ...]
-    revised: frozenset[int] = frozenset()
-
-    @property
-    def landed(self) -> frozenset[int]:
-        """Give the sources whose lines come or go."""
-        return self.superseded | {d.source_id for d in self.new}
-
-    @property
-    def touched(self) -> frozenset[int]:
-        return self.landed | self.revised
-
-    @property
-    def is_news(self) -> bool:
-        return bool(self.touched)
-
-    @property
-    def current(self) -> list[int]:
-        rows = self.rows.to_pylist()
-        return sorted(row["source_id"] for row in rows if row["status"] == "current")
-
-
-def transaction_files(landing: Path) -> list[Delivery]:
-    """List and read `transactions/*.csv` under the landing; errors: BadInput when there is no landing or no file."""
     folder = landing / "transactions"
     remedy = "Put transactions/*.csv under DATA_PATH, or name another --source."
     if not folder.is_dir():
         raise BadInput(str(folder), "there is no such folder", remedy)
-    files = sorted(folder.glob("*.csv"))
+    files = {f"transactions/{file.name}": file for file in sorted(folder.glob("*.csv"))}
     if not files:
         raise BadInput(str(folder), "there is no *.csv file", remedy)
-    return [delivery("transactions", f"transactions/{file.name}", file) for file in files]
+    return [delivery("transactions", path, file, heads.get(path)) for path, file in files.items()]
 
 
-def delivery(entity: str, path: str, file: Path) -> Delivery:
-    """Read a file once: its hash, its size, and whether it has the shape of its entity."""
+def delivery(entity: str, path: str, file: Path, head: Head | None = None) -> Delivery:
+    """Read a file once: its hash, its size, whether it has the shape of its entity, and whether it begins as `head`."""
     location = str(file.absolute())
     found = Delivery(entity, _writable(path), _writable(location))
     if (found.path, found.location) != (path, location):
@@ -90,111 +86,53 @@ def delivery(entity: str, path: str, file: Path) -> Delivery:
         if not file.is_file():
             return replace(found, problem="it is no file")
         before = file.stat()
-        sha256, size, head = _read(file)
+        read = _read(file, head.bytes if head else 0)
         after = file.stat()
     except OSError as error:
         return replace(found, problem=f"it cannot be read: {error.strerror}")
-    found = replace(found, sha256=sha256, bytes=size)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
-        return replace(found, is_changing=True)
-    return replace(found, problem=_misshapen(head, entity))
+    found = replace(found, sha256=read.sha256, bytes=read.size, modified_ns=after.st_mtime_ns)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or read.size != after.st_size:
+        return replace(found, changes=READ)
+    return replace(found, problem=_misshapen(read.start, entity), growth=_growth(read, head))
 
 
-def admit(known: pa.Table, deliveries: Iterable[Delivery], run_id: str, now: datetime) -> Admission:
-    """Decide, by content, what each delivery is, and write it into the table of sources.
+def settled(
+    found: Iterable[Delivery],
+    heads: Mapping[str, Head],
+    seconds: float,
+    wait: Callable[[float], None] = time.sleep,
+) -> list[Delivery]:
+    """Look again at the files that are new: one that was written to since it was read is changing.
 
-    What counts for a path is its newest readable content. The same content under several paths is current under
-    one of them (the one that was, else the first) and a duplicate under the others; older content is superseded.
-    What was withdrawn from a path stays out until other content came under it.
+    Waits until the youngest of them was written `seconds` ago, as far as anybody knows; with 0 nobody looks.
     """
-    found = list(deliveries)
-    settled = {one.path for one in found if not one.is_changing}
-    kept = (r for r in known.to_pylist() if not (r["status"] == "changing" and r["path"] in settled))
-    rows = {(r["path"], r["source_id"]): r for r in kept}
-    heads = heads_of(known)
-    for one in found:
-        if one.is_changing:
-            waiting = replace(one, sha256="", bytes=0, problem="it changed while it was read: the next run reads it")
-            rows.setdefault((one.path, 0), _row(waiting, "changing", None, run_id, now))
-            continue
-        key = (one.path, one.source_id)
-        if one.problem is not None:
-            rows.setdefault(key, _row(one, "rejected", None, run_id, now))
-            continue
-        is_withdrawn = key in rows and rows[key]["status"] == "withdrawn"
-        if heads.get(one.path) != one.source_id and not is_withdrawn:
-            rows[key] = _row(one, "current", heads.get(one.path), run_id, now)
-        rows[key]["location"] = one.location  # the landing may be elsewhere by now
-        if not is_withdrawn:
-            heads[one.path] = one.source_id
-    return _admission(known, rows.values(), heads, found)
-
-
-def withdraw(known: pa.Table, path: str, detail: str) -> Admission:
-    """Take out what counts for a path; under another path the same content goes on. Errors: KeyError, of a path."""
-    heads = heads_of(known)
-    withdrawn = path, heads.pop(path)
-    rows = [
-        row | {"status": "withdrawn", "detail": detail} if (row["path"], row["source_id"]) == withdrawn else row
-        for row in known.to_pylist()
+    deliveries = list(found)
+    new = {one.path for one in deliveries if _is_news(one, heads.get(one.path))} if seconds else set()
+    ages = [time.time() - one.modified_ns / 1e9 for one in deliveries if one.path in new]
+    if (left := seconds - min(ages, default=seconds)) > 0:
+        wait(min(left, seconds))
+    return [
+        replace(one, changes=WRITTEN, problem=None) if one.path in new and _is_other(one) else one for one in deliveries
     ]
-    return _admission(known, rows, heads, [])
 
 
-def heads_of(known: pa.Table) -> dict[str, int]:
-    """Give the source that counts for each path: its newest readable content."""
-    return {r["path"]: r["source_id"] for r in known.to_pylist() if r["status"] in ("current", "duplicate")}
+def _is_news(one: Delivery, head: Head | None) -> bool:
+    """Say whether a file was read, perhaps before it had its shape, and holds what is not known of it."""
+    return bool(one.sha256) and not one.is_changing and (head is None or head.sha256 != one.sha256)
 
 
-def _admission(
-    known: pa.Table, rows: Iterable[dict[str, Any]], heads: dict[str, int], found: list[Delivery]
-) -> Admission:
-    """Settle the status of every row, and say what that changes."""
-    before = {r["source_id"]: r["path"] for r in known.to_pylist() if r["status"] == "current"}
-    owners: dict[int, str] = {}
-    for path in sorted(heads, key=lambda p: (before.get(heads[p]) != p, p)):
-        owners.setdefault(heads[path], path)
-    ordered = sorted(rows, key=lambda row: (row["path"], row["source_id"]))
-    settled = [_settled(row, heads, owners) for row in ordered]
-    current = {r["source_id"] for r in settled if r["status"] == "current"}
-    readable = [one for one in found if one.problem is None and not one.is_changing]
-    by_source = {one.source_id: one for one in readable if owners.get(one.source_id) == one.path}
-    return Admission(
-        rows=pa.Table.from_pylist(settled, sources.TABLE.arrow_schema),
-        new=tuple(by_source[s] for s in sorted(current - set(before)) if s in by_source),
-        superseded=frozenset(set(before) - current),
-        rejected=tuple(one for one in found if one.problem is not None),
-        changing=tuple(one for one in found if one.is_changing),
-    )
+def _is_other(one: Delivery) -> bool:
+    """Say whether a file is no longer what was read, or not there any more."""
+    with suppress(OSError):
+        now = os.stat(one.location)
+        return (now.st_size, now.st_mtime_ns) != (one.bytes, one.modified_ns)
+    return True
 
 
-def _settled(row: dict[str, Any], heads: dict[str, int], owners: dict[int, str]) -> dict[str, Any]:
-    """Give a row its status; what was withdrawn once goes on saying by whom and why."""
-    source, head = row["source_id"], heads.get(row["path"])
-    if row["status"] in ("rejected", "changing") or head is None:
-        return row
-    if head != source:
-        was_withdrawn = row["status"] == "withdrawn" or (row["status"] == "superseded" and row["detail"])
-        return row | {"status": "superseded", "detail": row["detail"] if was_withdrawn else None}
-    if owners[source] != row["path"]:
-        return row | {"status": "duplicate", "detail": f"the same bytes as {owners[source]}"}
-    return row | {"status": "current", "detail": None}
-
-
-def _row(found: Delivery, status: str, supersedes: int | None, run_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "source_id": found.source_id,
-        "entity": found.entity,
-        "path": found.path,
-        "location": found.location,
-        "sha256": found.sha256,
-        "bytes": found.bytes,
-        "delivered_at": now,
-        "status": status,
-        "supersedes": supersedes,
-        "admitted_by": run_id,
-        "detail": found.problem,
-    }
+def _growth(read: "Reading", head: Head | None) -> Growth | None:
+    if head is None or read.beginning != head.sha256 or read.size == head.bytes:
+        return None
+    return Growth(head.source_id, read.lines, read.whole)
 
 
 def _writable(name: str) -> str:
@@ -202,14 +140,33 @@ def _writable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _read(file: Path) -> tuple[str, int, bytes]:
-    digest, size, head = hashlib.sha256(), 0, b""
+class Reading(NamedTuple):
+    """What a file holds.
+
+    `start` are its first bytes, `beginning` the hash of as many bytes as were asked for (empty when there are fewer);
+    these hold `lines` line feeds, the last one of which ends `whole` bytes.
+    """
+
+    sha256: str
+    size: int
+    start: bytes
+    beginning: str
+    lines: int
+    whole: int
+
+
+def _read(file: Path, length: int) -> Reading:
+    digest, size, start, beginning, lines, whole = hashlib.sha256(), 0, b"", "", 0, 0
     with file.open("rb") as octets:
-        while block := octets.read(BLOCK):
-            head = head or block
-            size += len(block)
+        while block := octets.read(min(BLOCK, length - size) if size < length else BLOCK):
             digest.update(block)
-    return digest.hexdigest(), size, head
+            start += block[: BLOCK - len(start)]
+            if size < length:
+                lines += block.count(b"\n")
+                whole = size + end if (end := block.rfind(b"\n") + 1) else whole
+            size += len(block)
+            beginning = digest.hexdigest() if size == length else beginning
+    return Reading(digest.hexdigest(), size, start, beginning, lines, whole)
 
 
 _FIELDS: dict[str, Callable[[bytes], bool]] = {

@@ -14,7 +14,9 @@ from pyspark.sql import functions as F
 from lakehouse.catalog import Entry
 from lakehouse.engine import Engine
 from lakehouse.errors import InputFailed
+from lakehouse.frames import streamed
 from lakehouse.kernels.digest import digest
+from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.parameters import Parameters
 from lakehouse.storage import Storage
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
@@ -26,10 +28,11 @@ MISREAD, MISREADINGS = "does not match the Python version at runtime", 4
 
 @dataclass(frozen=True)
 class Scope:
-    """What a run touches; None is everything."""
+    """What a run touches; None is everything. Of sources that have `grown`, only lines at their end are built."""
 
     sources: frozenset[int] | None = None
     months: frozenset[str] | None = None
+    grown: tuple[Grown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def _refreshed(shop: Workshop, entry: Entry) -> Written:
     extra = {"parameters": shop.parameters} if entry.takes_parameters else {}
     assert entry.build is not None
     frame = conformed(entry.build(**frames, **extra), table)
+    if shop.scope.grown and isinstance(table.write, ReplaceSources):
+        frame = frame.unionByName(_carried(shop, table))
     touched = condition(table, shop.scope)
     shop.hold()
     if shop.engine.commits and table.grows_with:
@@ -183,12 +188,27 @@ def digest_of(storage: Storage, table: Table, version: int) -> str:
 
 def _input(shop: Workshop, table: Table, given: Table) -> DataFrame:
     """Read an input at its version, only the rows that matter to what the run touches."""
-    version = shop.versions[given.qualified_name]
-    reader = shop.engine.session.read.format("delta").option("versionAsOf", version)
-    frame = reader.load(shop.storage.uri(given))
+    frame = _read(shop, given)
     needed = None if isinstance(table.write, Replace) else condition(table, shop.scope)
     column = needed.split(" ", 1)[0] if needed else ""
-    return frame.where(needed) if needed and column in {c.name for c in given.columns} else frame
+    columns = {c.name for c in given.columns}
+    frame = frame.where(needed) if needed and column in columns else frame
+    if (grown := shop.scope.grown) and isinstance(table.write, ReplaceSources) and "line_number" in columns:
+        return streamed(frame, lambda rows: rows_at_the_end(rows, grown), given)
+    return frame
+
+
+def _carried(shop: Workshop, table: Table) -> DataFrame:
+    """Give the rows the table has of lines that grown sources begin with, as theirs."""
+    grown = shop.scope.grown
+    frame = _read(shop, table).where(_among("source_id", sorted(g.grown_from for g in grown)))
+    return streamed(frame, lambda rows: carried_rows(rows, grown), table)
+
+
+def _read(shop: Workshop, table: Table) -> DataFrame:
+    """Open a table at its version."""
+    reader = shop.engine.session.read.format("delta").option("versionAsOf", shop.versions[table.qualified_name])
+    return reader.load(shop.storage.uri(table))
 
 
 def _inputs(table: Table) -> set[str]:

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     engine: Literal["sail", "spark"] = Field("sail", description="sail (in the process) or spark (local, Java 17+).")
     engine_partitions: int = Field(2, ge=1, le=1024, description="Partitions of a shuffle in the engine.")
     transactions_source: Literal["files", "postgres"] = Field("files", description="Transactions: files or postgres.")
+    settle_seconds: float = Field(2, ge=0, le=3600, description="A new file is looked at again so long after; 0: not.")
     lease_seconds: float = Field(60, ge=1, le=3600, description="A writer without a heartbeat for so long is dead.")
     lease_wait_seconds: float = Field(300, ge=0, description="How long a run waits for another to end.")
     keep_daily: int = Field(30, ge=0, description="Days of which vacuum keeps the last release.")

@@ -81,9 +81,9 @@ def _held_to_run(report: Report) -> Report:
     return report
 
 
-def run_lakehouse(home: Path, source: Path, engine: str = "sail", **parameters: object) -> RunFacts:
+def run_lakehouse(home: Path, source: Path | None, engine: str = "sail", **parameters: object) -> RunFacts:
     """Run the main job in this process, without Prefect; errors are the job's own."""
-    settings = load_settings(lakehouse_home=home, engine=engine)
+    settings = load_settings(lakehouse_home=home, engine=engine, settle_seconds=0)
     order = ordered("medallion-etl", settings, validated(**parameters), source)
     events = Events(settings.logs, order.flow, order.run_id, Console(file=StringIO()))
     return carried_out(order, events, direct(events), medallion, lambda _: None)

@@ -14,14 +14,15 @@ _OCTETS = re.compile("[\uef80-\uefff]")
 LF, CR = 10, 13
 
 
-def numbered_lines(file: BinaryIO, source_id: int, block: int = BLOCK) -> Iterator[pa.RecordBatch]:
+def numbered_lines(file: BinaryIO, source_id: int, block: int = BLOCK, before: int = 0) -> Iterator[pa.RecordBatch]:
     """Split a file at line feeds, drop a carriage return before one and a UTF-8 mark at the start.
 
     Gives batches of `source_id` int64, `line_number` int32 (from 1), `line` string. What follows the last line
-    feed is a line when it is not empty; an empty line is a line. Memory: a few blocks.
+    feed is a line when it is not empty; an empty line is a line. The file stands after its first `before` lines.
+    Memory: a few blocks.
     """
-    head, count = file.read(len(MARK)), 0
-    rest = b"" if head == MARK else head
+    head, count = file.read(len(MARK)), before
+    rest = b"" if head == MARK and not before else head
     for data in iter(lambda: file.read(block), b""):
         whole, feed, rest = (rest + data).rpartition(b"\n")
         if feed:

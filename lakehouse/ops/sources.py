@@ -1,8 +1,8 @@
 """What was delivered, and what became of it."""
 
-from lakehouse.table import BIGINT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
+from lakehouse.table import BIGINT, INT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
 
-STATUSES = ("current", "changing", "rejected", "withdrawn", "duplicate", "superseded")
+STATUSES = ("current", "changing", "rejected", "withdrawn", "deleted", "duplicate", "superseded")
 ENTITIES = ("transactions", "categories", "product_categories")
 
 TABLE = Table(
@@ -19,15 +19,22 @@ TABLE = Table(
         Column("sha256", STRING, "Hash of its bytes, hexadecimal; empty when unreadable."),
         Column("bytes", BIGINT, "Its size."),
         Column("delivered_at", TIMESTAMP, "When the run that first saw it started."),
-        Column("status", STRING, "current, changing, rejected, withdrawn, duplicate or superseded."),
+        Column(
+            "status",
+            STRING,
+            "current, changing, rejected, withdrawn, deleted, duplicate or superseded.",
+        ),
         Column("supersedes", BIGINT, "The source of the same path that it replaced.", nullable=True),
         Column("admitted_by", STRING, "Id of the run that first saw it."),
         Column(
             "detail",
             STRING,
-            "Why it was left or rejected, by whom and why withdrawn, or what it repeats.",
+            "What it grew from, why it was left or rejected, by whom and why withdrawn, or what it repeats.",
             nullable=True,
         ),
+        Column("carried_lines", INT, "Lines kept of what it grew from, when only its end was read.", nullable=True),
+        Column("carried_bytes", BIGINT, "The bytes these take.", nullable=True),
+        Column("fingerprint", STRING, "What PostgreSQL says of its rows: their number and a checksum.", nullable=True),
     ),
     keys=("path", "source_id"),
     checks=(

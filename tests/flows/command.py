@@ -31,7 +31,11 @@ def _asked(
     home: Path, arguments: tuple[object, ...], env: Mapping[str, str] | None, before: str
 ) -> tuple[list[str], dict[str, str]]:
     clean = {name: os.environ[name] for name in KEPT if name in os.environ}
-    given = clean | {"LAKEHOUSE_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1"} | dict(env or {})
+    given = (
+        clean
+        | {"LAKEHOUSE_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1", "SETTLE_SECONDS": "0"}
+        | dict(env or {})
+    )
     return [sys.executable, "-c", SETUP + before + START, *map(str, arguments)], given
 
 

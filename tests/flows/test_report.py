@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from flows.markup import escaped
 from flows.report import (
     LedgerRow,
     RuleCount,
     RunFacts,
     TableVersion,
     console_summary,
-    escaped,
     ledger_verdict,
     markdown,
 )
@@ -155,11 +155,13 @@ def test_what_comes_from_outside_is_only_text() -> None:
         tables=[TableVersion(HOSTILE, 1, 1, HOSTILE)],
         groups={HOSTILE: 1},
         reasons=[HOSTILE],
+        taken_in=[(HOSTILE, "new", HOSTILE)],
         left_out=[(HOSTILE, "withdrawn", HOSTILE)],
         exports=HOSTILE,
         page=HOSTILE,
     )
-    assert kinds(markdown(facts)) == kinds(markdown(replace(FACTS, reasons=["a reason"], left_out=[("a", "b", "c")])))
+    plain = replace(FACTS, reasons=["a reason"], taken_in=[("a", "b", "c")], left_out=[("a", "b", "c")])
+    assert kinds(markdown(facts)) == kinds(markdown(plain))
     seen = HOSTILE.replace("\n", "\\n").replace("\x1b", "\\x1b")
     assert [seen, "1", "0", "0", seen] in table_rows(markdown(facts))
 
@@ -182,6 +184,17 @@ def test_files_left_out_are_listed_and_those_that_need_somebody_are_told_on_the_
     assert "Files left out" not in markdown(FACTS)
     assert "a.csv: by Ana: twice" in shown(facts)
     assert "b.csv" not in shown(facts)
+    rejected = [(f"{n}.csv", "rejected", "it is empty") for n in range(23)]
+    assert "3 more are in ops.sources." in shown(replace(FACTS, left_out=rejected))
+
+
+def test_files_taken_in_are_listed_and_counted_by_kind() -> None:
+    files = [(f"{n}.csv", "new", "") for n in range(25)] + [("z.csv", "grown", "grown from source 7")]
+    facts = replace(FACTS, taken_in=files[::-1])
+    assert ["z.csv", "grown", "grown from source 7"] in table_rows(markdown(facts))
+    assert "6 more files are in `ops.sources`" in markdown(facts)
+    assert "1 grown, 25 new" in shown(facts)
+    assert "Files" not in shown(FACTS)
 
 
 def test_the_console_is_told_in_short() -> None:

@@ -1,13 +1,21 @@
 """The tables become the files the source delivers, from one snapshot, and unchanged days cost nothing."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lakehouse import extract as extraction
+from lakehouse import postgres_keeper as keeper
 from lakehouse.errors import BadInput, ServiceDown, StorageFailed
-from lakehouse.extract import Extract, extract
+from lakehouse.extract import Known, extract
+from lakehouse.extracts import Extract
 from lakehouse.kernels.receipts import Refusal, read_line
 from lakehouse.loading import load
 from lakehouse.postgres import connection, stop_embedded
@@ -48,6 +56,10 @@ def run(settings: Settings, statement: str) -> None:
         opened.execute(statement.encode())
 
 
+def known(extracts: list[Extract]) -> dict[str, Known]:
+    return {found.name: Known(found.fingerprint, found.sha256) for found in extracts}
+
+
 def text(found: Extract) -> str:
     assert found.path is not None
     return found.path.read_bytes().decode()
@@ -78,7 +90,7 @@ def test_files_are_named_by_content_and_not_written_again(settings: Settings, tm
     written = {path: path.stat().st_mtime_ns for path in into.rglob("*.*")}
     assert extract(settings, into, include_transactions=True) == first
     assert {path: path.stat().st_mtime_ns for path in into.rglob("*.*")} == written
-    assert {path.suffix for path in written} == {".csv"}
+    assert sorted(path.suffix for path in written) == [".csv"] * 4 + [".json"]
     assert first[0].path == into / "categories" / f"{first[0].fingerprint[:16]}.csv"
 
 
@@ -92,16 +104,16 @@ def test_a_file_that_was_damaged_is_written_again(settings: Settings, tmp_path: 
 
 def test_only_days_that_changed_are_extracted_again(settings: Settings, tmp_path: Path) -> None:
     into = tmp_path / "landing"
-    known = {found.name: found.fingerprint for found in extract(settings, into, [], True)}
-    assert [found.path for found in extract(settings, into, [], True, known)] == [None, None]
+    first = known(extract(settings, into, [], True))
+    assert [found.path for found in extract(settings, into, [], True, first)] == [None, None]
     run(settings, "INSERT INTO transactions VALUES ('2024-01-01', 102, 9, '12'), ('2023-12-31', 102, 9, '12')")
-    early, changed, same = extract(settings, into, [], True, known)
+    early, changed, same = extract(settings, into, [], True, first)
     assert (early.rows, changed.rows, same.rows) == (1, 5, 1)
     assert text(early) == "2023-12-31|102|9|12\n"
     assert "2024-01-01|102|9|12" in text(changed)
     assert same.path is None
     run(settings, "UPDATE transactions SET products = '13' WHERE sold_on = '2024-01-02'")
-    assert text(extract(settings, into, [], True, known)[2]) == "2024-01-02|102|8|13\n"
+    assert text(extract(settings, into, [], True, first)[2]) == "2024-01-02|102|8|13\n"
 
 
 def test_the_order_of_rows_in_the_table_does_not_show(settings: Settings, tmp_path: Path) -> None:
@@ -129,10 +141,9 @@ def test_rows_no_receipt_can_come_from_are_lines_the_rules_refuse(settings: Sett
         r.rule for f in days.values() for line in text(f).splitlines() if isinstance(r := read_line(line), Refusal)
     ]
     assert len(refused) == 11
-    assert extract(settings, tmp_path, [], True, {n.name: n.fingerprint for n in days.values()})[4].path is None
+    assert extract(settings, tmp_path, [], True, known(list(days.values())))[4].path is None
     run(settings, "UPDATE transactions SET products = '4' WHERE sold_on IS NULL AND store_id = 1")
-    known = {found.name: found.fingerprint for found in days.values()}
-    assert text(extract(settings, tmp_path, [], True, known)[4]) == "|1|2|4\n|||\n"
+    assert text(extract(settings, tmp_path, [], True, known(list(days.values())))[4]) == "|1|2|4\n|||\n"
 
 
 @pytest.mark.parametrize("name", ["A|B", "A\nB", "A\r"])
@@ -151,15 +162,15 @@ def test_a_missing_table_is_named_with_what_makes_it(settings: Settings, tmp_pat
 
 
 def test_all_files_are_of_one_snapshot(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deliver = extraction._deliver
+    keep = extraction.keep
 
-    def delivers_while_others_commit(folder: Path, lines: list[bytes]) -> tuple[Path, str]:
+    def keeps_while_others_commit(folder: Path, entity: str, lines: Iterable[bytes]) -> tuple[Path, str]:
         run(settings, "INSERT INTO transactions VALUES ('2024-01-02', 102, 9, '12')")
         run(settings, "DELETE FROM product_categories")
-        return deliver(folder, lines)
+        return keep(folder, entity, lines)
 
     before = extract(settings, tmp_path / "landing", include_transactions=True)
-    monkeypatch.setattr(extraction, "_deliver", delivers_while_others_commit)
+    monkeypatch.setattr(extraction, "keep", keeps_while_others_commit)
     assert extract(settings, tmp_path / "landing", include_transactions=True) == before
 
 
@@ -193,3 +204,105 @@ def test_what_is_extracted_loads_again_as_the_same(settings: Settings, tmp_path:
         (again / "transactions" / f"{number}.csv").write_text(text(day))
     load(settings, again, transactions=True)
     assert extract(settings, tmp_path / "landing", include_transactions=True) == first
+
+
+# What is kept of an extraction.
+
+
+def manifests(into: Path) -> list[dict[str, Any]]:
+    found = sorted((into / "manifests").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text()) for path in found]
+
+
+def test_a_manifest_lists_the_snapshot_and_every_source_with_its_file(settings: Settings, tmp_path: Path) -> None:
+    run(settings, "INSERT INTO transactions VALUES ('2024-01-02', 1, 2, ' 3  4 '), ('2024-01-02', 1, 2, NULL)")
+    extracts = extract(settings, tmp_path, include_transactions=True)
+    (manifest,) = manifests(tmp_path)
+    assert re.fullmatch(r"\d+:\d+:[\d,]*", manifest["snapshot"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", manifest["read_at"])
+    listed = [source for table in manifest["tables"].values() for source in table["sources"]]
+    assert [(s["name"], s["fingerprint"], s["sha256"]) for s in listed] == [
+        (found.name, found.fingerprint, found.sha256) for found in extracts
+    ]
+    for source in listed:
+        assert hashlib.sha256((tmp_path / source["file"]).read_bytes()).hexdigest() == source["sha256"]
+    days = manifest["tables"]["transactions"]
+    assert [(day["rows"], day["units"]) for day in days["sources"]] == [(4, 6), (3, 3)]
+    assert (days["rows"], days["units"]) == (7, 9)
+
+
+def test_an_unchanged_day_is_in_the_next_manifest_and_none_is_ever_written_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    first = extract(settings, tmp_path, [], True)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert all(found.path is None for found in extract(settings, tmp_path, [], True, known(first)))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
+    run(settings, "DELETE FROM transactions WHERE sold_on = '2024-01-02'")
+    run(settings, "INSERT INTO transactions VALUES ('2024-01-05', 1, 2, '3')")
+    then = extract(settings, tmp_path, [], True, known(first))
+    assert [(found.name[-10:], found.path is None) for found in then] == [("2024-01-01", True), ("2024-01-05", False)]
+    later = manifests(tmp_path)[1]["tables"]["transactions"]
+    assert [s["sha256"] for s in later["sources"]] == [found.sha256 for found in then]
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_unchanged_days_are_not_copied(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    landed = known(extract(settings, tmp_path, [], True))
+
+    def copied(*_: object) -> Iterator[bytes]:
+        raise AssertionError("nothing is to be copied")
+
+    monkeypatch.setattr(extraction, "_copied", copied)
+    assert len(extract(settings, tmp_path, [], True, landed)) == 2
+
+
+def test_a_day_whose_file_is_gone_is_extracted_again(settings: Settings, tmp_path: Path) -> None:
+    first = extract(settings, tmp_path, [], True)
+    assert first[0].path is not None
+    first[0].path.unlink()
+    again = extract(settings, tmp_path, [], True, known(first))
+    assert [found.path for found in again] == [first[0].path, None]
+    assert text(again[0]) != ""
+
+
+@pytest.mark.parametrize("victim", ["the server", "the connection"])
+def test_a_server_that_is_killed_while_it_is_read_leaves_nothing_half(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
+    run(
+        settings,
+        "INSERT INTO transactions SELECT date '2024-02-01' + i % 9, 1, i, repeat('7 ', 500) || '7' "
+        "FROM generate_series(1, 4000) i",
+    )
+    expected = extract(settings, tmp_path / "expected", include_transactions=True)
+    keep, kept = extraction.keep, list[str]()
+
+    def keeps_until_it_is_killed(folder: Path, entity: str, lines: Iterable[bytes]) -> tuple[Path, str]:
+        kept.append(entity)
+        if len(kept) == 5:
+            kill(settings, victim)
+        return keep(folder, entity, lines)
+
+    monkeypatch.setattr(extraction, "keep", keeps_until_it_is_killed)
+    with pytest.raises(ServiceDown, match="What was under way was rolled back"):
+        extract(settings, tmp_path / "landing", include_transactions=True)
+    left = {path.name: path.read_bytes() for path in (tmp_path / "landing").rglob("*") if path.is_file()}
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "expected").rglob("*") if path.is_file()}
+    assert 4 <= len(left) < len(whole)
+    assert left.items() <= whole.items()
+    monkeypatch.undo()
+    again = extract(settings, tmp_path / "landing", include_transactions=True)
+    assert [(found.name, found.sha256) for found in again] == [(found.name, found.sha256) for found in expected]
+
+
+def kill(settings: Settings, victim: str) -> None:
+    """End the server, or the server's side of all other connections, at once."""
+    if victim == "the server":
+        os.kill(keeper.server_process(settings.lakehouse_home / "postgres")[0], signal.SIGKILL)
+    else:
+        run(
+            settings,
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE application_name = 'lakehouse' AND pid <> pg_backend_pid()",
+        )

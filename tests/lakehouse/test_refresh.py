@@ -14,11 +14,14 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from lakehouse import catalog
+from lakehouse.bronze import transactions
 from lakehouse.catalog import Entry
 from lakehouse.engine import Engine
 from lakehouse.errors import InputFailed
 from lakehouse.gold.analytics import daily_sales, monthly_sales
 from lakehouse.gold.summary import product_sales
+from lakehouse.kernels.growth import Grown
+from lakehouse.ops import corrections, sources
 from lakehouse.parameters import Parameters
 from lakehouse.refresh import MISREAD, Building, Scope, Workshop, Written, condition, digest_of, refresh
 from lakehouse.silver import customers, product_categories, receipts, sales_days
@@ -175,3 +178,42 @@ def test_tables_are_built_after_their_inputs(shop: Workshop) -> None:
     assert [w.rows for w in building.wait([daily_sales.TABLE])] == [1]
     building.close()
     assert [w.table.qualified_name for w in seen] == [DAYS, "gold.daily_sales"]
+
+
+def test_of_a_grown_source_lines_are_kept_and_only_those_at_its_end_are_read(shop: Workshop) -> None:
+    """What is kept has other stores than its lines would give: that it was not read again shows."""
+    for table in (transactions.TABLE, corrections.TABLE):
+        shop.versions[table.qualified_name] = shop.storage.create(table, "r1")
+    kept = [{"source_id": s, "line_number": n, "store_id": 90 + n, "products": [1]} for s in (1, 5) for n in (1, 2, 3)]
+    given(shop, receipts.TABLE, [row | {"month": "2024-01"} for row in kept])
+    lines = [{"source_id": 2, "line_number": n, "line": f"2024-02-0{n}|{n}|7|1"} for n in (1, 2, 3, 4)]
+    given(shop, transactions.TABLE, lines)
+    refresh(replace(shop, scope=Scope(frozenset({1, 2}), grown=(Grown(2, 1, 2),))), ENTRY("silver.receipts"))
+    rows = shop.storage.rows(receipts.TABLE, shop.versions["silver.receipts"]).to_pylist()
+    assert sorted((r["source_id"], r["line_number"], r["store_id"], r["month"]) for r in rows) == [
+        (2, 1, 91, "2024-01"),
+        (2, 2, 92, "2024-01"),
+        (2, 3, 3, "2024-02"),
+        (2, 4, 4, "2024-02"),
+        (5, 1, 91, "2024-01"),
+        (5, 2, 92, "2024-01"),
+        (5, 3, 93, "2024-01"),
+    ]
+
+
+def test_of_a_grown_file_bronze_reads_the_end(shop: Workshop, tmp_path: Path) -> None:
+    """The lines kept are in the table already, and in the file there is something else."""
+    (tmp_path / "a.csv").write_bytes(b"other\nothers\nthird\nfourth")
+    row = {"source_id": 2, "location": str(tmp_path / "a.csv"), "entity": "transactions", "status": "current"}
+    given(shop, sources.TABLE, [row | {"carried_lines": 2, "carried_bytes": 13}])
+    kept = [{"source_id": 1, "line_number": n, "line": f"kept {n}"} for n in (1, 2, 3)]
+    given(shop, transactions.TABLE, kept)
+    scope = Scope(frozenset({1, 2}), grown=(Grown(2, 1, 2),))
+    refresh(replace(shop, scope=scope), ENTRY("bronze.transactions"))
+    rows = shop.storage.rows(transactions.TABLE, shop.versions["bronze.transactions"]).to_pylist()
+    assert sorted((r["source_id"], r["line_number"], r["line"]) for r in rows) == [
+        (2, 1, "kept 1"),
+        (2, 2, "kept 2"),
+        (2, 3, "third"),
+        (2, 4, "fourth"),
+    ]
