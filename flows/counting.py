@@ -17,7 +17,7 @@ def counts_of(found: News, known: Mapping[int, Count], checks: Worker) -> Counts
     counts: Counts = {}
     for delivery in found.current:
         if delivery.source_id in new:
-            counts[delivery.source_id] = (delivery, checks.submit_recount(delivery.location))
+            counts[delivery.source_id] = (delivery, checks.submit_recount(delivery.location, delivery.bytes))
         elif delivery.source_id in known:
             counts[delivery.source_id] = (delivery, settled(known[delivery.source_id], delivery))
     return counts

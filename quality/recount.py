@@ -5,7 +5,8 @@ Standard library only, and nothing shared with the kernels: a mistake there must
 
 import hashlib
 import re
-from typing import NamedTuple
+import sys
+from typing import BinaryIO, NamedTuple
 
 BLOCK = 1 << 20
 MARK = b"\xef\xbb\xbf"
@@ -24,16 +25,17 @@ class Count(NamedTuple):
     headers: int
 
 
-def recount(location: str) -> Count:
+def recount(location: str, until: int = sys.maxsize) -> Count:
     """Count a file's lines and units, and hash its bytes, in one pass. Memory: a block and the longest line.
 
-    A line is what a line feed ends, and what follows the last one when it is not empty. A UTF-8 mark at the
-    start is hashed, but is no line content. Units: see `line_units`. Errors: OSError.
+    What was written after the first `until` bytes is not looked at. A line is what a line feed ends, and what follows
+    the last one when it is not empty. A UTF-8 mark at the start is hashed, but is no line content. Units: see
+    `line_units`. Errors: OSError.
     """
     lines = units = size = headers = 0
     digest = hashlib.sha256()
     with open(location, "rb") as file:
-        while data := file.read(BLOCK) + file.readline():
+        while data := _whole_lines(file, until - size):
             digest.update(data)
             text = data.removeprefix(MARK) if size == 0 else data
             headers = headers if size else int(_is_header(text))
@@ -41,6 +43,11 @@ def recount(location: str) -> Count:
             lines += text.count(b"\n") + (text != b"" and not text.endswith(b"\n"))
             units += _units_of(text)
     return Count(lines, units, size, digest.hexdigest(), headers)
+
+
+def _whole_lines(file: BinaryIO, left: int) -> bytes:
+    data = file.read(min(BLOCK, left))
+    return data + file.readline(left - len(data))
 
 
 def _is_header(lines: bytes) -> bool:

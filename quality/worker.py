@@ -68,9 +68,11 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def submit_recount(self, location: str) -> Future[Count]:
+    def submit_recount(self, location: str, until: int = sys.maxsize) -> Future[Count]:
         """Count a file; what comes before `attach` does not wait for Great Expectations."""
-        return self._submit(f"recount of {location}", lambda value: Count(*value), do="recount", location=location)
+        return self._submit(
+            f"recount of {location}", lambda value: Count(*value), do="recount", location=location, until=until
+        )
 
     def prepare(self) -> Future[None]:
         """Begin to import Great Expectations, beside recounts."""
@@ -163,8 +165,8 @@ class _Child:
 
     def answer(self, request: dict[str, Any]) -> object:
         match request:
-            case {"do": "recount", "location": location}:
-                return recount(location)
+            case {"do": "recount", "location": location, "until": until}:
+                return recount(location, until)
             case {"do": "prepare"}:
                 self.prepare()
             case {"do": "attach", "address": address, "token": token}:

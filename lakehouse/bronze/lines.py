@@ -18,7 +18,7 @@ COLUMNS = (
 def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
     """Read the lines of an entity's current sources, each file by one task; of one that grew, those at its end."""
     current = sources.where((sources.entity == entity) & (sources.status == "current"))
-    wanted = current.select("source_id", "location", "carried_lines", "carried_bytes")
+    wanted = current.select("source_id", "location", "bytes", "carried_lines", "carried_bytes")
     return wanted.mapInArrow(_read, table.sql_schema)
 
 
@@ -27,4 +27,5 @@ def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for source in batch.to_pylist():
             with open(source["location"], "rb") as file:
                 file.seek(source["carried_bytes"] or 0)
-                yield from numbered_lines(file, source["source_id"], before=source["carried_lines"] or 0)
+                before, until = source["carried_lines"] or 0, source["bytes"]  # somebody may write behind them by now
+                yield from numbered_lines(file, source["source_id"], before=before, until=until)

@@ -1,6 +1,7 @@
 """Bytes of a file to numbered lines."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -14,16 +15,18 @@ _OCTETS = re.compile("[\uef80-\uefff]")
 LF, CR = 10, 13
 
 
-def numbered_lines(file: BinaryIO, source_id: int, block: int = BLOCK, before: int = 0) -> Iterator[pa.RecordBatch]:
+def numbered_lines(
+    file: BinaryIO, source_id: int, block: int = BLOCK, before: int = 0, until: int = sys.maxsize
+) -> Iterator[pa.RecordBatch]:
     """Split a file at line feeds, drop a carriage return before one and a UTF-8 mark at the start.
 
     Gives batches of `source_id` int64, `line_number` int32 (from 1), `line` string. What follows the last line
-    feed is a line when it is not empty; an empty line is a line. The file stands after its first `before` lines.
-    Memory: a few blocks.
+    feed is a line when it is not empty; an empty line is a line. The file stands after its first `before` lines; what
+    was written after its first `until` bytes is not read. Memory: a few blocks.
     """
-    head, count = file.read(len(MARK)), before
+    head, count = file.read(min(len(MARK), until - file.tell())), before
     rest = b"" if head == MARK and not before else head
-    for data in iter(lambda: file.read(block), b""):
+    for data in iter(lambda: file.read(min(block, until - file.tell())), b""):
         whole, feed, rest = (rest + data).rpartition(b"\n")
         if feed:
             yield _batch(whole + feed, source_id, count)

@@ -81,9 +81,9 @@ def read_from(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Note at which byte and after how many lines each file's lines are read; the engine runs in this process."""
     found: list[tuple[int, int]] = []
 
-    def noted(file: Any, source_id: int, before: int = 0) -> Any:
+    def noted(file: Any, source_id: int, before: int, until: int) -> Any:
         found.append((file.tell(), before))
-        return numbered_lines(file, source_id, before=before)
+        return numbered_lines(file, source_id, before=before, until=until)
 
     monkeypatch.setattr(bronze_lines, "numbered_lines", noted)
     return found
@@ -157,6 +157,27 @@ def test_a_file_still_being_written_is_told_and_taken_in_when_it_has_settled(
     monkeypatch.undo()
     facts = run(delivered, enable_quality_checks=False)
     assert facts.taken_in == [("transactions/109_Tran.csv", "new", "")]
+    assert_as_fresh(delivered)
+
+
+def test_what_is_written_behind_a_file_in_the_middle_of_a_run_is_of_the_next_one(
+    delivered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = delivered / "landing" / "transactions" / "109_Tran.csv"
+    file.write_text("2024-01-05|109|7|1 2 3\n2024-01-0")
+    begin = release.begin
+
+    def begin_while_another_writes(*given: Any) -> Any:
+        with file.open("a") as end:
+            end.write("6|109|8|4\n2024-01-07|109|8|4\n")
+        return begin(*given)
+
+    monkeypatch.setattr(release, "begin", begin_while_another_writes)
+    run(delivered)
+    monkeypatch.undo()
+    lines = [row["line"] for row in rows(delivered, "bronze.transactions") if row["line"][10:15] == "|109|"]
+    assert lines == ["2024-01-05|109|7|1 2 3"]
+    assert [kind for _, kind, _ in run(delivered, enable_quality_checks=False).taken_in] == ["grown"]
     assert_as_fresh(delivered)
 
 

@@ -30,6 +30,12 @@ def test_lines_kept_and_lines_at_the_end_are_the_lines_of_the_whole(old: bytes, 
     assert pa.concat_tables([kept, end]).to_pylist() == read(old + more, 2, block).to_pylist()
 
 
+@given(BYTES, BYTES, BLOCKS)
+def test_what_is_written_behind_the_bytes_admitted_is_not_read(admitted: bytes, more: bytes, block: int) -> None:
+    read_on = numbered_lines(BytesIO(admitted + more), 1, block, until=len(admitted))
+    assert pa.Table.from_batches(read_on, SCHEMA).to_pylist() == read(admitted, 1, block).to_pylist()
+
+
 @pytest.mark.parametrize("layout", layouts(ROWS))
 def test_each_grown_source_gets_the_lines_it_begins_with(layout: str) -> None:
     carried = carried_rows(layouts(ROWS)[layout], [Grown(9, 1, 2), Grown(8, 2, 1), Grown(7, 3, 0), Grown(6, 5, 4)])

@@ -203,9 +203,9 @@ def test_of_a_grown_source_lines_are_kept_and_only_those_at_its_end_are_read(sho
 
 def test_of_a_grown_file_bronze_reads_the_end(shop: Workshop, tmp_path: Path) -> None:
     """The lines kept are in the table already, and in the file there is something else."""
-    (tmp_path / "a.csv").write_bytes(b"other\nothers\nthird\nfourth")
+    (tmp_path / "a.csv").write_bytes(b"other\nothers\nthird\nfourth\nwritten since")
     row = {"source_id": 2, "location": str(tmp_path / "a.csv"), "entity": "transactions", "status": "current"}
-    given(shop, sources.TABLE, [row | {"carried_lines": 2, "carried_bytes": 13}])
+    given(shop, sources.TABLE, [row | {"bytes": 25, "carried_lines": 2, "carried_bytes": 13}])
     kept = [{"source_id": 1, "line_number": n, "line": f"kept {n}"} for n in (1, 2, 3)]
     given(shop, transactions.TABLE, kept)
     scope = Scope(frozenset({1, 2}), grown=(Grown(2, 1, 2),))

@@ -49,7 +49,7 @@ def duck() -> Iterator[DuckDBPyConnection]:
 def read(duck: DuckDBPyConnection, file: Path, content: bytes) -> None:
     duck.execute(landed.TABLES.replace("CREATE", "CREATE OR REPLACE"))
     file.write_bytes(content)
-    landed.read_landed(duck, [Delivery("transactions", "delivered.csv", str(file), "00" * 32)])
+    landed.read_landed(duck, [Delivery("transactions", "delivered.csv", str(file), "00" * 32, len(content))])
 
 
 def by_duckdb(duck: DuckDBPyConnection, file: Path, content: bytes) -> list[tuple[Any, ...]]:
@@ -120,6 +120,8 @@ def test_a_file_is_there_as_long_as_it_has_the_bytes_admitted(tmp_path: Path) ->
     file = tmp_path / "delivered.csv"
     file.write_bytes(b"2024-01-02|101|17|4\n")
     found = landing.delivery("transactions", "delivered.csv", file)
+    assert landed.is_there(found)
+    file.write_bytes(b"2024-01-02|101|17|4\n2024-")
     assert landed.is_there(found)
     file.write_bytes(b"2024-01-02|101|17|5\n")
     assert not landed.is_there(found)

@@ -43,6 +43,20 @@ def test_lines_and_units_are_counted(tmp_path: Path, content: bytes, lines: int,
     assert recount(str(source)) == (lines, units, len(content), hashlib.sha256(content).hexdigest(), 0)
 
 
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_what_is_written_behind_the_bytes_admitted_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    admitted = b"2013-01-01|102|530|20 3 1\n2013-01-02|102|5"
+    source = tmp_path / "source.csv"
+    source.write_bytes(admitted)
+    expected = recount(str(source))
+    source.write_bytes(admitted + b"30|1 2\n" * 9)
+    monkeypatch.setattr("quality.recount.BLOCK", block)
+    assert recount(str(source), len(admitted)) == expected
+    assert recount(str(source)).lines == 10
+
+
 @settings(deadline=None, max_examples=300)
 @given(
     st.lists(st.sampled_from([b"|", b" ", b"5", b"x", b"\t", b"\r", b"\n", b"\xff", b"\xc3\xa9", MARK])).map(b"".join)
