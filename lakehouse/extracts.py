@@ -115,7 +115,7 @@ def _named(part: Path, path: Path, digest: bytes) -> None:
     """Give a written file its name, unless a whole one has it."""
     try:
         if not (path.exists() and hashlib.sha256(path.read_bytes()).digest() == digest):
-            with durable(f"keep {path.parent.name}"):
+            with durable(f"extract {path.parent.name}"):
                 part.replace(path)
     except OSError as error:
         raise _failed(path.parent, error) from None
