@@ -24,7 +24,7 @@ from tests.flows.command import KEPT
 
 Prepare = Callable[[], None]
 ENOUGH_SECONDS = 900  # a machine may be busy; pytest's own limit is shorter where it is meant to be
-SMALL = {"COLUMNS": "200", "NO_COLOR": "1", "ENGINE_PARTITIONS": "1"}
+SMALL = {"COLUMNS": "200", "NO_COLOR": "1", "ENGINE_PARTITIONS": "1", "SETTLE_SECONDS": "0"}
 IMPORTS = "tests.flows.imports"
 
 _context = multiprocessing.get_context("forkserver")
