@@ -89,7 +89,7 @@ def test_every_step_of_a_day_is_in_the_matrix(played: Played) -> None:
         ("a day", "write ops.ledger", "before"),
         ("a day", "publish", "after"),
         ("a day", "swap exports", "before"),
-        ("the first run", "keep categories", "before"),
+        ("the first run", "extract categories", "before"),
         ("after a killed run", "restore ops.sources", "after"),
         ("a line waived", "write ops.corrections", "after"),
         ("a rollback", "publish", "after"),
