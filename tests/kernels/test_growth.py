@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.kernels.lines import numbered_lines
@@ -23,6 +23,7 @@ def read(content: bytes, source_id: int, block: int, at: int = 0, before: int = 
 
 
 @given(BYTES, BYTES, BLOCKS)
+@settings(deadline=None)
 def test_lines_kept_and_lines_at_the_end_are_the_lines_of_the_whole(old: bytes, more: bytes, block: int) -> None:
     lines = old.count(b"\n")
     kept = carried_rows(read(old, 1, block), [Grown(2, 1, lines)])
@@ -31,6 +32,7 @@ def test_lines_kept_and_lines_at_the_end_are_the_lines_of_the_whole(old: bytes, 
 
 
 @given(BYTES, BYTES, BLOCKS)
+@settings(deadline=None)
 def test_what_is_written_behind_the_bytes_admitted_is_not_read(admitted: bytes, more: bytes, block: int) -> None:
     read_on = numbered_lines(BytesIO(admitted + more), 1, block, until=len(admitted))
     assert pa.Table.from_batches(read_on, SCHEMA).to_pylist() == read(admitted, 1, block).to_pylist()
