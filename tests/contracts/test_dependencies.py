@@ -10,7 +10,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
-ROOMS = ("lakehouse", "quality", "flows", "deployments")
+ROOMS = ("lakehouse", "quality", "flows", "deployments", "infra")
 
 NOT_IMPORTED = {
     "fastapi": "bounded for Prefect's server",
