@@ -1,4 +1,5 @@
-# `make` lists what can be asked. Every target first sees that .venv holds what requirements.lock says.
+# `make` lists what can be asked. Every target but those of the cluster (env, images, up, down), which need only Docker
+# and Python, first sees that .venv holds what requirements.lock says.
 # Needed beforehand: Python 3.11 to 3.13, make and git; Java 17 as well for ENGINE=spark.
 
 # The Pythons to try, in this order; the first one of the right version builds .venv.
@@ -13,7 +14,7 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check format bench bench-day crash-matrix docs stop clean lock
+.PHONY: help setup run test test-long check format bench bench-day crash-matrix docs stop clean lock env images up down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
@@ -61,6 +62,18 @@ stop: setup ## stop the local Prefect server and the embedded PostgreSQL
 clean: setup ## stop what runs here and remove .lakehouse: data, releases, logs
 	@env -u LAKEHOUSE_HOME .venv/bin/lakehouse stop
 	@rm -rf .lakehouse
+
+env: ## write .env with new secrets for the cluster; an .env that is there stays as it is
+	@python3 -m infra.environment
+
+images: ## build the cluster's two images
+	@docker compose build $(ARGS)
+
+up: ## start the cluster of docker-compose.yml, and wait until it is healthy
+	@docker compose up --detach --wait $(ARGS)
+
+down: ## stop the cluster; what it keeps stays in its volumes
+	@docker compose down $(ARGS)
 
 lock: setup ## write requirements.lock again after a change of pyproject.toml; keeps the versions that still fit
 	@$(UV) compile pyproject.toml --group dev --universal --python-version 3.11 \

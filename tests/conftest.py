@@ -20,9 +20,10 @@ from lakehouse.parameters import validated
 from lakehouse.settings import Settings, load_settings
 from lakehouse.spark_server import installed_java
 from tests.reference import MISSING
+from tests.stack.reasons import NO_COMPOSE, NO_MINIO
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
-ALLOWED_SKIPS = (MISSING, "root may read everything", "no file system can be mounted here")
+ALLOWED_SKIPS = (MISSING, NO_COMPOSE, NO_MINIO, "root may read everything", "no file system can be mounted here")
 FOREIGN = ("LAKEHOUSE_", "POSTGRES_", "PREFECT_")
 OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA")
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compiling well costs more than it saves

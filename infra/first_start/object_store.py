@@ -1,6 +1,7 @@
 """The buckets, the policy and the user of the object store, made or brought back to what is declared here."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -68,6 +69,14 @@ def _policy_of(admin: MinioAdmin, user: str) -> str:
     return str(json.loads(admin.user_info(user)).get("policyName", ""))
 
 
+def _refusal(said: str) -> str:
+    """Give the code and the sentence out of what the administration answers."""
+    found = dict(re.findall(r'"(Code|Message)":"([^"]*)"', said))
+    return (
+        f"{found['Code']}: {found.get('Message', '')}".strip(" .") if "Code" in found else " ".join(said.split())[:300]
+    )
+
+
 def _bucket(name: str, place: str) -> str:
     parts = urlsplit(place)
     if parts.scheme != "s3" or not parts.netloc:
@@ -89,10 +98,10 @@ def _told(endpoint: str) -> Iterator[None]:
         yield
     except S3Error as error:
         remedy = "Correct MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, or the bucket's name."
-        raise ServiceDown(SERVICE, endpoint, f"{error.code}: {error.message}", remedy) from None
+        raise ServiceDown(SERVICE, endpoint, f"{error.code}: {error.message}".strip(" ."), remedy) from None
     except MinioAdminException as error:
         remedy = "Give MINIO_ROOT_USER the right to make users and policies."
-        raise ServiceDown(SERVICE, endpoint, str(error), remedy) from None
+        raise ServiceDown(SERVICE, endpoint, _refusal(str(error)), remedy) from None
     except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
         reason = " ".join(str(error).rpartition("(Caused by ")[2].rstrip(")").split())[:300]
         raise ServiceDown(SERVICE, endpoint, reason, "Start it, or correct MINIO_ENDPOINT.") from None

@@ -47,7 +47,8 @@ SELECT 'role', rolname, rolsuper::text || rolcreatedb || rolcreaterole || rolcan
   FROM pg_roles WHERE rolname !~ '^pg_'
 UNION ALL SELECT 'database', datname, datdba::regrole::text, datacl::text FROM pg_database
 UNION ALL SELECT 'schema', nspname, nspowner::regrole::text, nspacl::text FROM pg_namespace WHERE nspname !~ '^pg_'
-UNION ALL SELECT 'table', relname, relowner::regrole::text, relacl::text FROM pg_class WHERE relkind = 'r' AND relacl IS NOT NULL
+UNION ALL SELECT 'table', relname, relowner::regrole::text, relacl::text
+  FROM pg_class WHERE relkind = 'r' AND relacl IS NOT NULL
 UNION ALL SELECT 'later', defaclrole::regrole::text, defaclobjtype::text, defaclacl::text FROM pg_default_acl
 UNION ALL SELECT 'extension', extname, extversion, NULL FROM pg_extension
 ORDER BY 1, 2, 3
