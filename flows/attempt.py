@@ -235,6 +235,9 @@ def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
         work = Attempt(order, base, shop, checks)
         try:
             yield work
+        except BaseException:
+            running.interrupt()  # nobody waits any more for what is under way
+            raise
         finally:
             if work.building is not None:
                 work.building.close()

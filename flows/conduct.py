@@ -1,10 +1,10 @@
 """Run the main job from the command line: through Prefect where its API answers, else directly."""
 
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
 
+from flows.client import PROJECT, point_prefect_at
 from flows.events import Events, error_console
 from flows.medallion import medallion
 from flows.news import news
@@ -16,11 +16,6 @@ from lakehouse.parameters import Parameters
 from lakehouse.settings import Settings
 
 FLOW = "medallion-etl"
-QUIET = {  # events tell what happens; Prefect's own lines would tell it twice
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-}
 
 
 def run_directly(settings: Settings, parameters: Parameters, source: Path | None, sync: bool) -> None:
@@ -44,12 +39,14 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
     if api_url is None:
         error_console().print("No Prefect API answers: running without it.")
         return run_directly(settings, parameters, source, sync)
-    os.environ.update(QUIET | {"PREFECT_API_URL": api_url})
-    os.environ.setdefault("PREFECT_HOME", str(settings.lakehouse_home.absolute() / "prefect"))
-    from flows.medallion_etl import medallion_etl  # Prefect reads its settings when it is imported
+    point_prefect_at(settings, api_url)
+    from prefect import tags  # it reads its settings when it is imported
+
+    from flows.medallion_etl import medallion_etl
 
     asked = parameters.model_dump(exclude={"max_quarantine_pct"})
-    medallion_etl(source_path=str(source) if source else None, sync_to_frontend=sync, **asked)
+    with tags(PROJECT):
+        medallion_etl(source_path=str(source) if source else None, sync_to_frontend=sync, **asked)
     return None
 
 

@@ -53,7 +53,7 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
 
 def failed_facts(order: Order, error: BaseException) -> RunFacts:
     """Say that nothing was published, and why."""
-    reasons = error.reasons if isinstance(error, Blocked) else [str(error) or type(error).__name__]
+    reasons = error.reasons if isinstance(error, Blocked) else [_reason(error)]
     return RunFacts(
         run_id=order.run_id,
         flow=order.flow,
@@ -73,6 +73,12 @@ def failed_facts(order: Order, error: BaseException) -> RunFacts:
         verified=False,
         reasons=reasons,
     )
+
+
+def _reason(error: BaseException) -> str:
+    """Say why; what is no error came from outside: a signal, or a key pressed."""
+    told = str(error) or type(error).__name__
+    return told if isinstance(error, Exception) else f"It was stopped before it had ended ({told})."
 
 
 def record(order: Order, run_key: str, state: str, message: str) -> None:

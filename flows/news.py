@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from lakehouse.ops import corrections, sources
 from lakehouse.release import Release, Snapshot
 
 REFERENCE = ("categories", "product_categories")
+Gather = Callable[[Order, pa.Table], tuple[list[Delivery], set[str]]]
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ class News:
         return {row["entity"] for row in self.admission.rows.to_pylist() if row["source_id"] in source_ids}
 
 
-def news(order: Order) -> News:
+def news(order: Order, gather: Gather | None = None) -> News:
     """Look at what is delivered: load and extract the reference entities, list and hash the files.
 
-    Errors: BadInput, ServiceDown.
+    `gather` gives something else than all that is delivered. Errors: BadInput, ServiceDown.
     """
     published = release.history(order.storage)
     last = published[-1] if published else None
     known, decided = _known(order, last)
-    found, deleted = deliveries(order, known)
+    found, deleted = (gather or deliveries)(order, known)
     admission = admit(known, found, order.run_id, order.started_at, decided, deleted)
     inputs_hash = inputs_hash_of(admission)
     return News(last, admission, inputs_hash, order.key(inputs_hash))

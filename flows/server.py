@@ -118,6 +118,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_UI_URL": f"http://{HOST}:{port}",  # in what it sends about runs
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",

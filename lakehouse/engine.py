@@ -36,6 +36,11 @@ class Engine:
     rows: Callable[[DataFrame, pa.Schema], pa.RecordBatchReader] = streamed_rows
     commits: bool = False
 
+    def interrupt(self) -> None:
+        """End what the session has under way: who waits for it gets an error."""
+        with suppress(Exception), catch_warnings(action="ignore"):  # of a server that is gone nothing is under way
+            self.session.interruptAll()
+
     def stop(self) -> None:
         """Close the session, and what was started for it."""
         with suppress(Exception), catch_warnings(action="ignore"):  # of a server that is gone nothing is left to close

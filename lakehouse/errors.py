@@ -81,6 +81,16 @@ class NotFound(LakehouseError):
         super().__init__(f"There is no {kind} {name!r}. There is: {there}.")
 
 
+class Misdeclared(LakehouseError):
+    """A line of a declaration that cannot be right. Nothing was changed. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        self.file, self.line, self.reason = file, line, reason
+        super().__init__(f"{file}, line {line}: {reason}. Nothing was changed.")
+
+
 class NotKept(LakehouseError):
     """A release that vacuum let go because no rule kept it. Exit code 2."""
 

@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     postgres_password: SecretStr = Field(SecretStr(""), description="The user's password.")
     prefect_api_url: str = Field("", description="Prefect's API; unset: a local server is started when needed.")
 
+    notification_url: SecretStr = Field(
+        SecretStr(""), description="Webhook told of runs that failed; unset: nobody is told."
+    )
+
     @property
     def root(self) -> str:
         return self.lakehouse_root or str(self.lakehouse_home.absolute() / "tables")

@@ -16,7 +16,7 @@ from lakehouse.table import Layer
 
 KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
 SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
-START = "\nfrom flows.entry import main\nmain()\n"
+START = "\nfrom deployments.entry import main\nmain()\n"
 
 
 def lakehouse(

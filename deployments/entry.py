@@ -1,4 +1,7 @@
-"""Where the command begins and ends: what takes longest to import is begun before anything else is imported."""
+"""Where the command begins and ends: what takes longest to import is begun before anything else is imported.
+
+It is in this room because only here the whole command is known: flows give most of it, this room the rest.
+"""
 
 import atexit
 import gc
@@ -17,7 +20,12 @@ def main() -> NoReturn:
     if sys.argv[1:2] == ["run"] and not {"--no-checks", "--help"} & set(sys.argv):
         start_ahead()
     deferred("duckdb", "scipy.stats")  # few commands need the one, k-means does not use the other
-    from flows.cli import main as command  # after the process of the checks is on its way
+    from deployments.commands import COMMANDS  # after the process of the checks is on its way
+    from flows.cli import app
+    from flows.cli import main as command
+
+    for one in COMMANDS:
+        app.command()(one)
 
     try:
         command()

@@ -1,0 +1,113 @@
+"""The main job over chosen days, one after the other: for a landing that holds a long history."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from typing import Literal
+
+import pyarrow as pa
+from prefect import flow
+
+from flows.conduct import FLOW
+from flows.events import error_console
+from flows.medallion import medallion
+from flows.news import News, deliveries, news
+from flows.order import Order, ordered
+from flows.tasks import conducted
+from lakehouse.admission import heads_of
+from lakehouse.days import Span, span_of
+from lakehouse.errors import BadInput, WrongUse
+from lakehouse.landing import Delivery
+from lakehouse.parameters import validated
+from lakehouse.settings import load_settings
+
+Waiting = Mapping[int, Span | None]
+Sequenced = Literal["oldest_first", "newest_first"]
+Releases = Literal["one_a_day", "one_in_all"]
+
+
+@flow(name="backfill")
+def backfill(
+    first_day: date | None = None,
+    last_day: date | None = None,
+    order: Sequenced = "oldest_first",
+    releases: Releases = "one_a_day",
+    enable_quality_checks: bool = True,
+    min_rows_threshold: int = 1_000,
+    sync_to_frontend: bool = False,
+) -> list[int | None]:
+    """Take in what waits in DATA_PATH of the days from `first_day` to `last_day`; give the releases.
+
+    A source is taken in whole, on the day of its last line, when all its lines that keep the row rules are within the
+    days; one that reaches beyond them is told, and goes on waiting. With TRANSACTIONS_SOURCE=postgres a source is a
+    day. A day left out has no bound on that side. Each release is that of an ordinary run with what was taken in so
+    far: after the last one `medallion-etl`, asked the same, has nothing new. What is in the lakehouse does not wait any
+    more, so a second start goes on where the first one ended. A day that fails or is blocked ends the flow; those
+    before it stay published.
+    """
+    if first_day and last_day and first_day > last_day:
+        raise WrongUse("first_day", first_day.isoformat(), f"no later than last_day, {last_day.isoformat()}")
+    parameters = validated(enable_quality_checks=enable_quality_checks, min_rows_threshold=min_rows_threshold)
+    begin = partial(ordered, "backfill", load_settings(), parameters, None, sync_to_frontend)
+    gathered = Gathered()
+    waiting = spans(news(begin(), gathered.all))
+    within = {source: span for source, span in waiting.items() if span and _is_within(span, first_day, last_day)}
+    _tell_left(gathered.found, waiting, within)
+    days = sorted({span[1] for span in within.values()}, reverse=order == "newest_first")
+    steps = [[day] for day in days] if releases == "one_a_day" else [days] if days else []
+    left, published = set(waiting), list[int | None]()
+    for step in steps:
+        left -= {source for source, span in within.items() if span[1] in step}
+        error_console().print(f"backfill {', '.join(map(str, step))}", soft_wrap=True)
+        published.append(conducted(begin(), partial(medallion, look=_look(gathered, frozenset(left)))))
+    return published
+
+
+@dataclass
+class Gathered:
+    """What is delivered, gathered once: it is read once, however many releases it makes."""
+
+    found: list[Delivery] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+
+    def all(self, order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+        """Gather all of it."""
+        self.found, self.deleted = deliveries(order, known)
+        return self.found, self.deleted
+
+    def but(self, left: frozenset[int], _order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+        """Give what was gathered but for some sources; what was deleted is deleted once."""
+        return [one for one in self.found if one.source_id not in left], self.deleted & heads_of(known).keys()
+
+
+def spans(found: News) -> Waiting:
+    """Give the transactions sources that wait, each with its first and last day."""
+    new = [one for one in found.admission.new if one.entity == "transactions"]
+    try:
+        return {one.source_id: span_of(one) for one in new}
+    except OSError as error:
+        remedy = "Put it back, or let it be readable, and start again."
+        raise BadInput(str(error.filename), f"it cannot be read: {error.strerror}", remedy) from None
+
+
+def _is_within(span: Span, first: date | None, last: date | None) -> bool:
+    return (first is None or first <= span[0]) and (last is None or span[1] <= last)
+
+
+def _look(gathered: Gathered, left: frozenset[int]) -> Callable[[Order], News]:
+    """Look at what was delivered but for what is left, under the key that an ordinary run has."""
+
+    def look(order: Order) -> News:
+        seen = news(order, partial(gathered.but, left))
+        return replace(seen, run_key=replace(order, flow=FLOW).key(seen.inputs_hash))
+
+    return look
+
+
+def _tell_left(found: Sequence[Delivery], waiting: Waiting, within: Waiting) -> None:
+    for one in found:
+        if one.source_id in waiting and one.source_id not in within:
+            span = waiting[one.source_id]
+            about = f"it holds {span[0]} to {span[1]}" if span else "no line of it keeps the row rules"
+            error_console().print(f"{one.path} goes on waiting: {about}", soft_wrap=True)
