@@ -8,16 +8,20 @@ import gc
 import os
 import sys
 import threading
+from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn
 
 from lakehouse.deferred import deferred
+from lakehouse.errors import LakehouseError
+from lakehouse.settings import load_settings
 from quality.worker import start_ahead
 
 
 def main() -> NoReturn:
-    """Run the command line; a run that checks has its checks imported meanwhile, in a process of their own."""
+    """Run the command line; a run that will check has its checks imported meanwhile, in a process of their own."""
     gc.set_threshold(50_000)  # what a run makes is data: looking for cycles every 700 objects finds none
-    if sys.argv[1:2] == ["run"] and not {"--no-checks", "--help"} & set(sys.argv):
+    if sys.argv[1:2] == ["run"] and not {"--no-checks", "--help"} & set(sys.argv) and looks_new(sys.argv):
         start_ahead()
     deferred("duckdb", "scipy.stats")  # few commands need the one, k-means does not use the other
     from deployments.commands import COMMANDS  # after the process of the checks is on its way
@@ -34,6 +38,22 @@ def main() -> NoReturn:
             raise
         _leave(ended.code or 0)
     _leave(0)
+
+
+def looks_new(arguments: list[str]) -> bool:
+    """Guess from the times of files whether something came since the last exports: a wrong guess costs time only."""
+    try:
+        settings = load_settings()
+        named = [given for option, given in pairwise(arguments) if option == "--source"]
+        landing = Path(named[-1] if named else settings.data_path)
+        last = settings.exports.lstat().st_ctime
+        folders = [folder for name in ("transactions", "products") if (folder := landing / name).is_dir()]
+        changed = max(path.stat().st_ctime for folder in folders for path in (folder, *folder.glob("*")))
+    except FileNotFoundError:
+        return True
+    except (LakehouseError, OSError, ValueError):  # the command says what is wrong
+        return False
+    return changed >= last or settings.transactions_source == "postgres"
 
 
 def _leave(code: int) -> NoReturn:

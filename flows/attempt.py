@@ -73,11 +73,13 @@ class Attempt:
         if self.is_new_code:
             self.shop = replace(self.shop, scope=Scope())
             return self._build([*RULED, *REFERENCE.values()])
-        before = self._months(self.base.versions[receipts.TABLE.qualified_name], found)
+        before = self._touched(self.base.versions[receipts.TABLE.qualified_name], found)
         self._build([*RULED, *(table for entity, table in REFERENCE.items() if entity in found.touched_entities)])
         if found.touched_entities <= {"transactions"}:
-            after = self._months(self.shop.versions[receipts.TABLE.qualified_name], found)
-            self.shop = replace(self.shop, scope=replace(self.shop.scope, months=frozenset(before | after)))
+            after = self._touched(self.shop.versions[receipts.TABLE.qualified_name], found)
+            rows = pa.concat_tables([before, after])
+            months, customers = frozenset(pc.unique(rows["month"]).to_pylist()), pc.unique(rows["customer_id"])
+            self.shop = replace(self.shop, scope=replace(self.shop.scope, months=months, customers=customers))
         return None
 
     def account(self, found: News) -> None:
@@ -99,7 +101,7 @@ class Attempt:
         """Leave every source and month as it is."""
         self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
         self._begin_checks()
-        self.shop = replace(self.shop, scope=Scope(frozenset(), frozenset()))
+        self.shop = replace(self.shop, scope=Scope(frozenset(), frozenset(), customers=pa.array([], pa.int64())))
 
     def begin_building(self, tables: Iterable[Table]) -> None:
         """Begin building tables; `wait` for those that are needed."""
@@ -208,11 +210,11 @@ class Attempt:
             self.document()
             raise Blocked(reasons)
 
-    def _months(self, version: int, found: News) -> set[str]:
-        """Give the months of the receipts that change; lines a grown source took over are as they were."""
-        columns = ["month", "source_id", "line_number"]
+    def _touched(self, version: int, found: News) -> pa.Table:
+        """Give months and customers of the receipts that change; lines a grown source took over are as they were."""
+        columns = ["month", "customer_id", "source_id", "line_number"]
         rows = self.order.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
-        return set(rows_at_the_end(rows, found.admission.grown)["month"].unique().to_pylist())
+        return rows_at_the_end(rows, found.admission.grown)
 
 
 @contextmanager

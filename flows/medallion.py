@@ -36,19 +36,18 @@ def medallion(order: Order, step: Step, look: Callable[[Order], News] = news) ->
 
     Errors: Blocked (nothing is published), and what the steps raise. A group that fails is told in the outcome.
     """
-    with checking(order) as checks:
-        found = step("admit", lambda: look(order), retries=2)
-        if found.is_published and found.last is not None and exported(order.settings.exports) == found.last.release_id:
-            return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
-        with step("lease", order.leased) as lease:
-            order = replace(order, epoch=lease.epoch)
-            base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
-            if base.release != found.last:  # somebody published since
-                found = step("admit", lambda: look(order), retries=2)
-            if found.is_published and found.last is not None:
-                return _unchanged(order, step, found.last, found)
-            with attempt(order, base, checks) as work:
-                return _built(order, step, work, found)
+    found = step("admit", lambda: look(order), retries=2)
+    if found.is_published and found.last is not None and exported(order.settings.exports) == found.last.release_id:
+        return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
+    with checking(order) as checks, step("lease", order.leased) as lease:
+        order = replace(order, epoch=lease.epoch)
+        base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
+        if base.release != found.last:  # somebody published since
+            found = step("admit", lambda: look(order), retries=2)
+        if found.is_published and found.last is not None:
+            return _unchanged(order, step, found.last, found)
+        with attempt(order, base, checks) as work:
+            return _built(order, step, work, found)
 
 
 def _built(order: Order, step: Step, work: Attempt, found: News) -> Outcome:

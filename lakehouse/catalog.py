@@ -27,7 +27,15 @@ class Entry:
 
     @property
     def takes_parameters(self) -> bool:
-        return self.build is not None and "parameters" in inspect.signature(self.build).parameters
+        return self._takes("parameters")
+
+    @property
+    def takes_earlier(self) -> bool:
+        """Say whether it is made of its earlier rows and what was touched since, where there are any."""
+        return self._takes("earlier")
+
+    def _takes(self, name: str) -> bool:
+        return self.build is not None and name in inspect.signature(self.build).parameters
 
 
 @cache
@@ -88,7 +96,7 @@ def _entry(module: str) -> Entry | None:
     build = getattr(loaded, "build", None)
     expected = set(table.inputs)
     if build is not None:
-        given = set(inspect.signature(build).parameters) - {"parameters"}
+        given = set(inspect.signature(build).parameters) - {"parameters", "earlier"}
         if given != expected:
             raise ValueError(f"{module}: build takes {sorted(given)}, its inputs are {sorted(expected)}")
     return Entry(table, build, module)

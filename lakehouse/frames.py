@@ -1,6 +1,7 @@
 """Hand frames to Arrow kernels, the same way on every engine."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -9,6 +10,15 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from lakehouse.table import Table
 
 Kernel = Callable[[pa.Table], pa.Table]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A table as the last release has it, and of which months and customers receipts come, go or change since."""
+
+    rows: DataFrame
+    months: frozenset[str]
+    customers: pa.Array
 
 
 def streamed(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,7 +15,7 @@ from pyspark.sql import functions as F
 from lakehouse.catalog import Entry
 from lakehouse.engine import Engine
 from lakehouse.errors import InputFailed
-from lakehouse.frames import streamed
+from lakehouse.frames import Earlier, streamed
 from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.parameters import Parameters
@@ -28,11 +29,15 @@ MISREAD, MISREADINGS = "does not match the Python version at runtime", 4
 
 @dataclass(frozen=True)
 class Scope:
-    """What a run touches; None is everything. Of sources that have `grown`, only lines at their end are built."""
+    """What a run touches; None is everything. Of sources that have `grown`, only lines at their end are built.
+
+    Customers are those of receipts that come, go or change.
+    """
 
     sources: frozenset[int] | None = None
     months: frozenset[str] | None = None
     grown: tuple[Grown, ...] = ()
+    customers: pa.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ def _refreshed(shop: Workshop, entry: Entry) -> Written:
     started = time.monotonic()
     table = entry.table
     frames = {name: _input(shop, table, given) for name, given in table.inputs.items()}
-    extra = {"parameters": shop.parameters} if entry.takes_parameters else {}
+    extra: dict[str, object] = {"parameters": shop.parameters} if entry.takes_parameters else {}
+    extra |= {"earlier": _earlier(shop, table)} if entry.takes_earlier else {}
     assert entry.build is not None
     frame = conformed(entry.build(**frames, **extra), table)
     if shop.scope.grown and isinstance(table.write, ReplaceSources):
@@ -209,6 +215,12 @@ def _read(shop: Workshop, table: Table) -> DataFrame:
     """Open a table at its version."""
     reader = shop.engine.session.read.format("delta").option("versionAsOf", shop.versions[table.qualified_name])
     return reader.load(shop.storage.uri(table))
+
+
+def _earlier(shop: Workshop, table: Table) -> Earlier | None:
+    """Give what a table can stand on: its rows before this run, unless everything is built anew."""
+    months, customers = shop.scope.months, shop.scope.customers
+    return None if months is None or customers is None else Earlier(_read(shop, table), months, customers)
 
 
 def _inputs(table: Table) -> set[str]:

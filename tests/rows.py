@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 
 from lakehouse import catalog
 from lakehouse.engine import Engine
+from lakehouse.frames import Earlier
 from lakehouse.kernels.digest import digest
 from lakehouse.parameters import Parameters
 from lakehouse.refresh import conformed
@@ -41,19 +42,32 @@ def framed(engine: Engine, table: Table, rows: Iterable[Row]) -> DataFrame:
     return engine.session.createDataFrame(made)
 
 
-def built_table(engine: Engine, name: str, parameters: Parameters | None = None, **inputs: Iterable[Row]) -> pa.Table:
+def built_table(
+    engine: Engine,
+    name: str,
+    parameters: Parameters | None = None,
+    earlier: Earlier | None = None,
+    **inputs: Iterable[Row],
+) -> pa.Table:
     """Build a table, as a run does, of the rows of its inputs; inputs that are not said are empty."""
     entry = catalog.entry(name)
     frames = {key: framed(engine, table, inputs.get(key, ())) for key, table in entry.table.inputs.items()}
-    extra = {"parameters": parameters or Parameters()} if entry.takes_parameters else {}
+    extra: dict[str, object] = {"parameters": parameters or Parameters()} if entry.takes_parameters else {}
+    extra |= {"earlier": earlier} if entry.takes_earlier else {}
     assert entry.build is not None
     return engine.rows(conformed(entry.build(**frames, **extra), entry.table), entry.table.arrow_schema).read_all()
 
 
-def built(engine: Engine, name: str, parameters: Parameters | None = None, **inputs: Iterable[Row]) -> list[Row]:
+def built(
+    engine: Engine,
+    name: str,
+    parameters: Parameters | None = None,
+    earlier: Earlier | None = None,
+    **inputs: Iterable[Row],
+) -> list[Row]:
     """Give the rows of `built_table` in the order of the table's keys."""
     keys = catalog.entry(name).table.keys
-    rows: list[Row] = built_table(engine, name, parameters, **inputs).to_pylist()
+    rows: list[Row] = built_table(engine, name, parameters, earlier, **inputs).to_pylist()
     return sorted(rows, key=lambda row: [row[key] for key in keys])
 
 

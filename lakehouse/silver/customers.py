@@ -1,10 +1,12 @@
 """Customers and their features."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import grouped
+from lakehouse.frames import Earlier, grouped, streamed
 from lakehouse.kernels.customers import customer_features
 from lakehouse.silver import customer_months, product_categories
 from lakehouse.table import BIGINT, DATE, DOUBLE, INT, INTS, Between, Column, Expression, Layer, Table
@@ -39,7 +41,22 @@ TABLE = Table(
 BUCKETS = 8
 
 
-def build(months: DataFrame, categories: DataFrame) -> DataFrame:
+def build(months: DataFrame, categories: DataFrame, earlier: Earlier | None = None) -> DataFrame:
+    if earlier is None:
+        return _features(months, categories)
+    touched = earlier.customers
+
+    def kept(rows: pa.Table) -> pa.Table:
+        return rows.filter(pc.invert(pc.is_in(rows["customer_id"], touched)))
+
+    def again(rows: pa.Table) -> pa.Table:
+        return rows.filter(pc.is_in(rows["customer_id"], touched))
+
+    untouched = streamed(earlier.rows, kept, TABLE)
+    return untouched.unionByName(_features(streamed(months, again, customer_months.TABLE), categories))
+
+
+def _features(months: DataFrame, categories: DataFrame) -> DataFrame:
     pairs = categories.select("product_id", "category_id").toArrow().sort_by("product_id")
     product_id, category_id = (np.asarray(pairs[c].to_numpy(), np.int64) for c in ("product_id", "category_id"))
     bucketed = months.drop("month").withColumn("bucket", F.pmod("customer_id", F.lit(BUCKETS)))

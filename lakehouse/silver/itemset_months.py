@@ -1,92 +1,124 @@
-"""Itemsets and the receipts that hold them, month by month.
+"""Itemsets and the receipts that hold them, block of months by block of months.
 
-An itemset frequent in all months together is frequent in one of them (or in a block of small ones): so the months
-are mined apart, and what any of them found is counted in every other.
+An itemset frequent in all months together is frequent in one of them (or in a block of small ones), so each block is
+mined alone, and one that nothing touched stays as it is. It is mined a little below the least support: what it does
+not find there is too rare to matter, but for a few itemsets, which are counted.
 """
 
-from collections import Counter
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import grouped
-from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, mining_blocks
-from lakehouse.kernels.rules import padded, row_numbers, unpadded
+from lakehouse.frames import Earlier, grouped, whole
+from lakehouse.kernels.candidates import needed
+from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, min_count, mining_blocks
 from lakehouse.parameters import Parameters
-from lakehouse.silver import receipts
-from lakehouse.table import BIGINT, INTS, STRING, Between, Column, Expression, Layer, Table
+from lakehouse.silver import receipts, sales_days
+from lakehouse.table import BIGINT, INT, INTS, STRING, Between, Column, Expression, Layer, Table
 
 TABLE = Table(
     layer=Layer.SILVER,
     name="itemset_months",
-    doc="One row per itemset frequent in some month, and month it occurs in.",
-    inputs={"receipts": receipts.TABLE},
+    doc=(
+        "One row per block of months and itemset that four fifths of the least support of its receipts hold, "
+        "or that has to be counted there to know whether it is frequent in all months together."
+    ),
+    inputs={"receipts": receipts.TABLE, "days": sales_days.TABLE},
     columns=(
         Column("items", INTS, "Distinct products, ascending."),
-        Column("month", STRING, "The month, YYYY-MM."),
+        Column("month", STRING, "The block's first month, YYYY-MM: small months are mined together."),
+        Column("last_month", STRING, "Its last month."),
+        Column("least", BIGINT, "Every itemset of the block that so many receipts hold has a row."),
+        Column("largest", INT, "Most products of an itemset."),
         Column("receipts", BIGINT, "Receipts that hold all of them: exact."),
     ),
     keys=("items", "month"),
     checks=(
-        Expression("size(items) >= 1", why="an itemset has items"),
-        Between("receipts", 1, None, why="months in which it does not occur are left out"),
+        Expression("size(items) >= 1 and size(items) <= largest", why="an itemset has items, no more than asked"),
+        Between("receipts", 0, None, why="an itemset that was looked for may be in no receipt"),
     ),
 )
+MINED = 0.8  # of the least support: lower and more is kept, higher and more is counted
 
 
 @dataclass(frozen=True)
-class Known:
-    """Every itemset found, and its count (-1: not counted yet) in the months that were mined alone."""
+class Block:
+    """Months that are mined together, how many receipts make an itemset one to keep, and its most products."""
 
-    items: pa.ListArray
-    counts: dict[str, npt.NDArray[np.int64]]
-    unknown: npt.NDArray[np.int64]
+    months: tuple[str, ...]
+    least: int
+    largest: int
 
-    @classmethod
-    def of(cls, mined: pa.Table, blocks: dict[str, str]) -> "Known":
-        """Gather what blocks found; a block is known by its `month` column."""
-        sets = padded(mined["items"])
-        at = row_numbers(sets)
-        _, first = np.unique(at, return_index=True)
-        unknown = np.full(len(first), -1, np.int64)
-        block, receipts = mined["month"].to_numpy(), mined["receipts"].to_numpy()
-        used = Counter(blocks.values())
-        counts = {}
-        for month, name in blocks.items():
-            if used[name] == 1:
-                counts[month] = unknown.copy()
-                counts[month][at[block == name]] = receipts[block == name]
-        return cls(unpadded(sets[first]), counts, unknown)
+    @property
+    def told(self) -> dict[str, object]:
+        """Give its columns."""
+        month, last_month = self.months[0], self.months[-1]
+        return {"month": month, "last_month": last_month, "least": self.least, "largest": self.largest}
 
 
-def build(receipts: DataFrame, parameters: Parameters) -> DataFrame:
-    baskets = receipts.select("month", "products")
-    counted = {row["month"]: row["count"] for row in baskets.groupBy("month").count().collect()}
-    blocks = mining_blocks(counted, parameters.min_support)
-    if not blocks:
-        return grouped(baskets, ("month",), lambda rows: rows, TABLE)
-    joined = [f"when '{month}' then '{block}'" for month, block in blocks.items() if month != block]
-    placed = baskets.withColumn("block", F.expr(f"case month {' '.join(joined)} else month end" if joined else "month"))
+Kernel = Callable[[pa.ListArray, str], pa.Table]
 
-    def mine(rows: pa.Table) -> pa.Table:
-        found = frequent_itemsets(
-            rows["products"].combine_chunks(), parameters.min_support, parameters.max_itemset_size
-        )
-        return found.append_column("month", pa.repeat(rows["block"][0], found.num_rows))
 
-    known = Known.of(grouped(placed, ("block",), mine, TABLE).toArrow(), blocks)
+def build(receipts: DataFrame, days: DataFrame, parameters: Parameters, earlier: Earlier | None = None) -> DataFrame:
+    sold = days.groupBy("month").agg(F.sum("receipts").alias("receipts")).collect()
+    counted = {row["month"]: row["receipts"] for row in sold}
+    blocks = _blocks(counted, parameters)
 
-    def count(rows: pa.Table) -> pa.Table:
-        month = rows["month"][0]
-        receipts = known.counts.get(month.as_py(), known.unknown).copy()
-        missing = np.flatnonzero(receipts < 0)
-        receipts[missing] = count_itemsets(rows["products"].combine_chunks(), known.items.take(pa.array(missing)))
-        present = pa.array(receipts > 0)
-        items, counts = known.items.filter(present), pa.array(receipts).filter(present)
-        return pa.table({"items": items, "month": pa.repeat(month, len(items)), "receipts": counts})
+    def mine(products: pa.ListArray, _: str) -> pa.Table:
+        return frequent_itemsets(products, parameters.min_support * MINED, parameters.max_itemset_size)
 
-    return grouped(baskets, ("month",), count, TABLE)
+    known = _unchanged(earlier, blocks)
+    found = _of_blocks(receipts, blocks, blocks.keys() - set(known["month"].to_pylist()), mine)
+    least = {name: block.least for name, block in blocks.items()}
+    frequent = min_count(parameters.min_support, sum(counted.values()))
+    kept, missing = needed(pa.concat_tables([known, found]), least, frequent)
+
+    def count(products: pa.ListArray, block: str) -> pa.Table:
+        items = missing.filter(pc.equal(missing["month"], block))["items"].combine_chunks()
+        return pa.table({"items": items, "receipts": count_itemsets(products, items)})
+
+    rows = pa.concat_tables([kept, _of_blocks(receipts, blocks, set(missing["month"].to_pylist()), count)])
+    return whole(days.select("month"), lambda _: rows, TABLE)
+
+
+def _blocks(counted: Mapping[str, int], parameters: Parameters) -> dict[str, Block]:
+    """Name the blocks of the months by their first ones."""
+    months: dict[str, list[str]] = {}
+    for month, block in mining_blocks(counted, parameters.min_support).items():
+        months.setdefault(block, []).append(month)
+    share, largest = parameters.min_support * MINED, parameters.max_itemset_size
+    return {n: Block(tuple(m), min_count(share, sum(counted[x] for x in m)), largest) for n, m in months.items()}
+
+
+def _unchanged(earlier: Earlier | None, blocks: Mapping[str, Block]) -> pa.Table:
+    """Give the earlier rows of blocks that are as they were: nothing touched them, and they are asked for alike."""
+    if earlier is None:
+        return TABLE.arrow_schema.empty_table()
+    rows = earlier.rows.toArrow().cast(TABLE.arrow_schema)
+    before = rows.group_by(["month", "last_month", "least", "largest"]).aggregate([]).to_pylist()
+    alike = [told for told in before if told["month"] in blocks and told == blocks[told["month"]].told]
+    names = [b["month"] for b in alike if not any(b["month"] <= m <= b["last_month"] for m in earlier.months)]
+    return rows.filter(pc.is_in(rows["month"], pa.array(names, pa.string())))
+
+
+def _of_blocks(receipts: DataFrame, blocks: Mapping[str, Block], names: Set[str], kernel: Kernel) -> pa.Table:
+    """Run a kernel on the products of the receipts of each of some blocks; it gives items and receipts."""
+    if not names:
+        return TABLE.arrow_schema.empty_table()
+    placed = {month: name for name in names for month in blocks[name].months}
+    joined = [f"when '{month}' then '{name}'" for month, name in placed.items() if month != name]
+    block = F.expr(f"case month {' '.join(joined)} else month end" if joined else "month").alias("block")
+
+    def run(rows: pa.Table) -> pa.Table:
+        name = rows["block"][0].as_py()
+        found = kernel(rows["products"].combine_chunks(), name)
+        for column, value in blocks[name].told.items():
+            found = found.append_column(column, pa.repeat(value, found.num_rows))
+        return found
+
+    baskets = receipts.where(F.col("month").isin(sorted(placed))).select(block, "products")
+    return grouped(baskets, ("block",), run, TABLE).toArrow().cast(TABLE.arrow_schema)

@@ -1,14 +1,18 @@
-"""Time what one more day costs: warm history, cold process, against building everything anew.
+"""Time what one more day costs: in a process of its own, in one that ran before, against building everything anew.
 
-For each length of history the receipts are delivered as a file per day. Timed, each as a whole process: the full build
-of history and day, the day on top of the history, a correction of a day in the middle, and a run with nothing new. The
-day must end with the digests of the full build before its time counts. The exponent says how the cost of a day grows
-with the history: 0 is not at all, 1 is in proportion.
+For each length of history the receipts are delivered as a file per day. Timed, in this order: a day on top of the
+history, a correction of a day in the middle, a run with nothing new, each as a process of its own; then, in a process
+that has just taken the correction back, the next day; then everything built anew. Before a time counts, the digests of
+both must be equal. The exponents say how the cost of a day grows with the history: 0 is not at all, 1 is in proportion.
 """
 
 import argparse
+import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -20,7 +24,8 @@ from lakehouse.sample import write_sample
 from tests.bench.bench import Cost, run_cost
 from tests.flows.command import digests
 
-STEPS = ("full build", "one more day", "correction", "nothing new")
+FULL = "everything anew"
+STEPS = ("one more day", "one more day, warm", "correction", "nothing new", FULL)
 
 
 def main() -> None:
@@ -30,32 +35,53 @@ def main() -> None:
     options.add_argument("--per-day", type=int, default=6_000, help="receipts a day")
     asked = options.parse_args()
     found = {}
-    for days in sorted(asked.days):
+    for days in sorted(set(asked.days)):
         with tempfile.TemporaryDirectory() as scratch:
             found[days] = measured(Path(scratch), days, asked.per_day)
-    show(found, asked.per_day)
+        show(days, found[days], asked.per_day)
+    if len(found) > 1:
+        show_growth(found)
 
 
 def measured(scratch: Path, days: int, per_day: int) -> dict[str, Cost]:
-    """Time the four for a history of so many days, and one day more."""
+    """Time the steps for a history of so many days."""
     landing, home, other = scratch / "landing", scratch / "home", scratch / "anew"
-    last = by_day(scratch, landing, days + 1, per_day)
-    held_back = scratch / last.name
-    shutil.move(last, held_back)
+    files = by_day(scratch, landing, days + 2, per_day)
+    first, then = (held_back(file, scratch) for file in files[days:])
     run_cost(landing, home)
-    shutil.move(held_back, last)
+    shutil.move(first, landing / "transactions")
     day = run_cost(landing, home)
+    middle, corrected = files[days // 2], scratch / "corrected"
+    lines = middle.read_bytes().splitlines(keepends=True)
+    corrected.write_bytes(b"".join(lines[: -len(lines) // 10]))
+    as_delivered = held_back(middle, scratch)
+    shutil.move(corrected, middle)
+    correction, nothing = run_cost(landing, home), run_cost(landing, home)
+    shutil.move(as_delivered, middle)
+    warm = warm_cost(landing, home, then)
     full = run_cost(landing, other)
     if digests(home) != digests(other):
-        raise SystemExit(f"{days} days: the day on top of the history gave other digests than everything anew")
-    middle = sorted((landing / "transactions").iterdir())[days // 2]
-    lines = middle.read_bytes().splitlines(keepends=True)
-    middle.write_bytes(b"".join(lines[: -len(lines) // 10]))
-    return dict(zip(STEPS, (full, day, run_cost(landing, home), run_cost(landing, home)), strict=True))
+        raise SystemExit(f"{days} days: days and corrections gave other digests than everything anew")
+    return dict(zip(STEPS, (day, warm, correction, nothing, full), strict=True))
 
 
-def by_day(scratch: Path, landing: Path, days: int, per_day: int) -> Path:
-    """Write a sample as a file per day; give the last day's."""
+def held_back(file: Path, scratch: Path) -> Path:
+    """Take a file out of the landing."""
+    return Path(shutil.move(file, scratch / file.name))
+
+
+def warm_cost(landing: Path, home: Path, file: Path) -> Cost:
+    """Run in a process that ran before, with one more file; errors: SystemExit with what it said when it fails."""
+    command = [sys.executable, "-m", "tests.bench.warm", str(landing), str(file)]
+    environment = os.environ | {"LAKEHOUSE_HOME": str(home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def by_day(scratch: Path, landing: Path, days: int, per_day: int) -> list[Path]:
+    """Write a sample as a file per day; give the files, the first day's first."""
     write_sample(scratch / "sample", receipts=days * per_day, days=days, stores=4)
     shutil.copytree(scratch / "sample" / "products", landing / "products")
     (landing / "transactions").mkdir()
@@ -67,21 +93,30 @@ def by_day(scratch: Path, landing: Path, days: int, per_day: int) -> Path:
     sold = sorted(day for day in lines if len(lines[day]) > per_day // 10)
     for day in sold:
         (landing / "transactions" / f"{day.decode()}.csv").write_bytes(b"\n".join(lines[day]) + b"\n")
-    return landing / "transactions" / f"{sold[-1].decode()}.csv"
+    return sorted((landing / "transactions").iterdir())
 
 
-def show(found: dict[int, dict[str, Cost]], per_day: int) -> None:
-    """Print seconds, shares of the full build, and how the cost of a day grows."""
-    grid = Grid("history", *STEPS, title=f"{per_day} receipts a day: seconds, and share of the full build")
-    for days, costs in found.items():
-        full = costs["full build"].wall
-        grid.add_row(f"{days} days", *(f"{costs[s].wall:.1f} s  {costs[s].wall / full:.0%}" for s in STEPS))
-    out = Console(width=110)
-    out.print(grid)
-    if len(found) > 1:
-        (first, early), (last, late) = min(found.items()), max(found.items())
-        growth = math.log(late["one more day"].wall / early["one more day"].wall) / math.log(last / first)
-        out.print(f"The cost of one more day grows with the history to the power of {growth:.2f}.")
+def show(days: int, costs: dict[str, Cost], per_day: int) -> None:
+    """Print what each step took, and its share of everything built anew."""
+    full = costs[FULL]
+    grid = Grid("", "seconds", "share", "CPU seconds", "share", title=f"{days} days of {per_day} receipts")
+    for step in STEPS:
+        cost = costs[step]
+        shares = (f"{cost.wall / full.wall:.0%}", f"{cost.cpu / full.cpu:.0%}")
+        grid.add_row(step, f"{cost.wall:.1f}", shares[0], f"{cost.cpu:.1f}", shares[1])
+    Console(width=100).print(grid)
+
+
+def show_growth(found: dict[int, dict[str, Cost]]) -> None:
+    """Print how the cost of a day grows from the shortest to the longest history."""
+    (first, early), (last, late) = min(found.items()), max(found.items())
+    for step in STEPS[:2]:
+        wall, cpu = (
+            math.log(getattr(late[step], name) / getattr(early[step], name)) / math.log(last / first)
+            for name in ("wall", "cpu")
+        )
+        grows = f"{step.capitalize()}: the time grows with the history to the power of {wall:.2f}"
+        Console(width=100).print(f"{grows}, the CPU time to the power of {cpu:.2f}.")
 
 
 if __name__ == "__main__":

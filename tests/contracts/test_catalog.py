@@ -54,12 +54,12 @@ def test_every_check_says_why(table: Table) -> None:
 
 
 @each_entry
-def test_build_takes_its_inputs_and_at_most_the_parameters(entry: Entry) -> None:
+def test_build_takes_its_inputs_and_at_most_the_parameters_and_its_earlier_rows(entry: Entry) -> None:
     if entry.build is None:
         assert entry.table.layer is Layer.OPS
         assert entry.table.inputs == {}
     else:
-        taken = [name for name in inspect.signature(entry.build).parameters if name != "parameters"]
+        taken = [name for name in inspect.signature(entry.build).parameters if name not in ("parameters", "earlier")]
         assert taken == list(entry.table.inputs)
 
 

@@ -67,8 +67,11 @@ def test_every_line_is_accounted_for(published: Path, sample: tuple[Path, Sample
     assert totals == {"receipts": counts.receipts, "units": counts.units, "customers": counts.customers}
 
 
-def test_with_nothing_new_no_engine_is_started(published: Path, sample: tuple[Path, SampleCounts]) -> None:
+def test_with_nothing_new_neither_engine_nor_checks_are_started(
+    published: Path, sample: tuple[Path, SampleCounts]
+) -> None:
     forbidden = "import lakehouse.engine as engine\ndef start(_): raise SystemExit(77)\nengine.start = start\n"
+    forbidden += "import quality.worker as worker\nworker.Worker.__init__ = start\n"
     done = lakehouse(published, "run", "--source", sample[0], "--no-prefect", "--no-checks", before=forbidden)
     assert done.returncode == 0, done.stderr
     assert "Nothing new since release 1" in done.stdout

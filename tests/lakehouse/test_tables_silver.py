@@ -1,11 +1,19 @@
 """Rows of the bronze and silver tables and of the quarantine, on both engines."""
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
+
 from lakehouse.engine import Engine
+from lakehouse.frames import Earlier
 from lakehouse.parameters import Parameters
-from tests.rows import Row, built, chosen
+from lakehouse.silver import customers, itemset_months
+from lakehouse.table import Table
+from tests.rows import Row, built, chosen, framed
 
 
 def lines(*given: str) -> list[Row]:
@@ -18,14 +26,22 @@ def receipt(sold_on: str, customer_id: int, products: list[int], store_id: int =
     return {"month": sold_on[:7], "sold_on": on, "store_id": store_id, "customer_id": customer_id} | bought
 
 
+def earlier_of(
+    engine: Engine, table: Table, rows: Iterable[Row], months: Iterable[str], customer_ids: Iterable[int] = ()
+) -> Earlier:
+    return Earlier(framed(engine, table, rows), frozenset(months), pa.array(customer_ids, pa.int64()))
+
+
 def test_lines_are_numbered_in_each_current_source(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"one\r\ntwo\r\n")
     (tmp_path / "b.csv").write_bytes(b"three")
-    sources = [
-        {"source_id": 1, "entity": "transactions", "status": "current", "location": str(tmp_path / "a.csv")},
-        {"source_id": 2, "entity": "transactions", "status": "current", "location": str(tmp_path / "b.csv")},
-        {"source_id": 3, "entity": "transactions", "status": "superseded", "location": "/nowhere"},
-        {"source_id": 4, "entity": "categories", "status": "current", "location": "/nowhere"},
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    current = {"entity": "transactions", "status": "current"}
+    sources: list[Row] = [
+        current | {"source_id": 1, "location": str(a), "bytes": 10},
+        current | {"source_id": 2, "location": str(b), "bytes": 5},
+        current | {"source_id": 3, "location": "/nowhere", "status": "superseded"},
+        current | {"source_id": 4, "location": "/nowhere", "entity": "categories"},
     ]
     found = built(engine, "bronze.transactions", sources=sources)
     assert chosen(found, "source_id", "line_number", "line") == [(1, 1, "one"), (1, 2, "two"), (2, 1, "three")]
@@ -186,18 +202,72 @@ def test_a_product_without_category_is_in_category_zero_never_a_guessed_one(engi
     assert chosen(found, "category_id", "basket_units", "receipts") == [(0, 1, 2), (3, 2, 1)]
 
 
-def test_an_itemset_frequent_in_one_month_is_counted_in_every_month(engine: Engine) -> None:
-    january = [receipt("2024-01-05", k, [1, 2]) for k in range(12)]
-    february = [receipt("2024-02-05", k, [1, 3]) for k in range(11)] + [receipt("2024-02-05", 11, [2, 1, 2])]
-    asked = Parameters(min_support=0.9, max_itemset_size=2)
-    found = built(engine, "silver.itemset_months", asked, receipts=january + february)
+def test_a_customer_nothing_touched_is_not_made_anew_and_one_without_receipts_is_gone(engine: Engine) -> None:
+    before: list[Row] = [{"customer_id": k, "frequency": 9, "products": [k]} for k in (1, 2, 3)]
+    earlier = earlier_of(engine, customers.TABLE, before, {"2024-02"}, [2, 3, 4])
+    months = [{"customer_id": k, "month": "2024-01", "receipts": 1, "products": [8]} for k in (1, 2, 4)]
+    found = built(engine, "silver.customers", earlier=earlier, months=months)
+    assert chosen(found, "customer_id", "frequency", "products") == [(1, 9, [1]), (2, 1, [8]), (4, 1, [8])]
+
+
+def days_of(receipts: list[Row]) -> list[Row]:
+    counted = Counter(row["sold_on"] for row in receipts)
+    return [{"sold_on": on, "month": f"{on:%Y-%m}", "receipts": n} for on, n in counted.items()]
+
+
+def itemsets(engine: Engine, receipts: list[Row], asked: Parameters, earlier: Earlier | None = None) -> list[Row]:
+    return built(engine, "silver.itemset_months", asked, earlier, receipts=receipts, days=days_of(receipts))
+
+
+ASKED = Parameters(min_support=0.6, max_itemset_size=2)
+JANUARY = [receipt("2024-01-05", k, [1, 2]) for k in range(20)]
+FEBRUARY = [receipt("2024-02-05", k, [1, 3]) for k in range(19)] + [receipt("2024-02-05", 19, [2, 1, 2])]
+MARCH = [receipt("2024-03-05", k, [2, 3, 4]) for k in range(20)]
+A_DAY_OF_MARCH = MARCH[:4]
+
+
+def test_an_itemset_that_may_be_frequent_in_all_months_is_counted_in_every_one(engine: Engine) -> None:
+    found = itemsets(engine, JANUARY + FEBRUARY, ASKED)
     assert chosen(found, "items", "month", "receipts") == [
-        ([1], "2024-01", 12),
-        ([1], "2024-02", 12),
-        ([1, 2], "2024-01", 12),
+        ([1], "2024-01", 20),
+        ([1], "2024-02", 20),
+        ([1, 2], "2024-01", 20),
         ([1, 2], "2024-02", 1),
-        ([1, 3], "2024-02", 11),
-        ([2], "2024-01", 12),
+        ([1, 3], "2024-01", 0),
+        ([1, 3], "2024-02", 19),
+        ([2], "2024-01", 20),
         ([2], "2024-02", 1),
-        ([3], "2024-02", 11),
+        ([3], "2024-01", 0),
+        ([3], "2024-02", 19),
     ]
+    assert set(chosen(found, "last_month", "least", "largest")) == {("2024-01", 10, 2), ("2024-02", 10, 2)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "touched"),
+    [
+        (JANUARY, JANUARY + FEBRUARY, {"2024-02"}),
+        (JANUARY + FEBRUARY, JANUARY + FEBRUARY + A_DAY_OF_MARCH, {"2024-03"}),
+        (JANUARY + FEBRUARY + A_DAY_OF_MARCH, JANUARY + FEBRUARY + MARCH, {"2024-03"}),
+        (JANUARY + A_DAY_OF_MARCH + FEBRUARY, JANUARY + FEBRUARY, {"2024-03"}),
+        (JANUARY + FEBRUARY[:9] + MARCH, JANUARY + MARCH, {"2024-02"}),
+        (JANUARY + FEBRUARY + MARCH, JANUARY[:12] + FEBRUARY + MARCH, {"2024-01"}),
+        (JANUARY, [], {"2024-01"}),
+    ],
+)
+def test_itemsets_made_upon_earlier_ones_are_those_made_anew(
+    engine: Engine, before: list[Row], after: list[Row], touched: set[str]
+) -> None:
+    earlier = earlier_of(engine, itemset_months.TABLE, itemsets(engine, before, ASKED), touched)
+    assert itemsets(engine, after, ASKED, earlier) == itemsets(engine, after, ASKED)
+
+
+def test_months_are_mined_anew_only_when_they_are_touched_or_asked_for_otherwise(engine: Engine) -> None:
+    before = itemsets(engine, JANUARY + FEBRUARY, ASKED)
+    marked = [row | {"receipts": 17 if row["month"] == "2024-01" else 99} for row in before]
+    earlier = earlier_of(engine, itemset_months.TABLE, marked, {"2024-02"})
+    found = itemsets(engine, JANUARY + FEBRUARY, ASKED, earlier)
+    assert set(chosen([row for row in found if row["month"] == "2024-01"], "receipts")) == {(17,)}
+    assert [r for r in found if r["month"] == "2024-02"] == [r for r in before if r["month"] == "2024-02"]
+    for asked in (Parameters(min_support=0.6, max_itemset_size=1), Parameters(min_support=0.9, max_itemset_size=2)):
+        assert itemsets(engine, JANUARY + FEBRUARY, asked, earlier) == itemsets(engine, JANUARY + FEBRUARY, asked)
