@@ -14,7 +14,7 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check format bench bench-day crash-matrix docs stop clean lock env images up down
+.PHONY: help setup run test test-long check format bench bench-day crash-matrix fuzz docs stop clean lock env images up down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
@@ -51,6 +51,9 @@ bench-day: setup ## time one more day, a correction and nothing new against buil
 
 crash-matrix: setup ## kill runs before and after every durable step, and print what came of it
 	@.venv/bin/python -m tests.crash.matrix $(ARGS)
+
+fuzz: setup ## let random histories happen to a small lakehouse, for ARGS="--minutes 10"
+	@.venv/bin/python -m tests.histories.fuzz $(ARGS)
 
 docs: setup ## write the generated documents again: lakehouse/CATALOG.md and .env.example
 	@$(call generate,lakehouse.catalogue_page,lakehouse/CATALOG.md)

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.counting import Counts, counts_of
+from flows.means import MEANS, Means
 from flows.news import News
 from flows.order import Order
 from flows.recounting import Recounting
-from lakehouse import catalog, engine, release
+from lakehouse import catalog, release
 from lakehouse.errors import Blocked
 from lakehouse.kernels.growth import rows_at_the_end
 from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
@@ -28,7 +29,7 @@ from lakehouse.version import code_version
 from quality import gates
 from quality.ledger import BRONZE, accounts, earlier_counts
 from quality.verdict import Verdict
-from quality.worker import Worker, started
+from quality.worker import Worker
 
 RULED = (receipts.TABLE, quarantine.TABLE)
 REFERENCE = {"categories": categories.TABLE, "product_categories": product_categories.TABLE}
@@ -98,10 +99,12 @@ class Attempt:
             self.oracle.begin(self.order.storage, self.base, found.current, dict(self.shop.versions), touched)
 
     def touch_nothing(self, found: News) -> None:
-        """Leave every source and month as it is."""
+        """Leave every source and month as it is, and note deliveries that change none."""
         self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
         self._begin_checks()
         self.shop = replace(self.shop, scope=Scope(frozenset(), frozenset(), customers=pa.array([], pa.int64())))
+        if not found.admission.is_recorded:
+            self._record(sources.TABLE, found.admission.rows)
 
     def begin_building(self, tables: Iterable[Table]) -> None:
         """Begin building tables; `wait` for those that are needed."""
@@ -218,20 +221,10 @@ class Attempt:
 
 
 @contextmanager
-def checking(order: Order) -> Iterator[Worker]:
-    """Start the process of the checks, which imports what suites need while there is other work."""
-    with started() as checks:
-        if order.parameters.enable_quality_checks:
-            checks.prepare()
-        yield checks
-
-
-@contextmanager
-def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
+def attempt(order: Order, base: Base, checks: Worker, means: Means = MEANS) -> Iterator[Attempt]:
     """Start the engine, and end it; what was found is recorded whatever happens."""
     Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
-    running = engine.start(order.settings)
-    try:
+    with means.engine(order.settings) as running:
         versions = dict(base.versions)
         shop = Workshop(running, order.storage, order.parameters, order.run_id, versions, hold=base.lease.hold)
         work = Attempt(order, base, shop, checks)
@@ -247,8 +240,6 @@ def attempt(order: Order, base: Base, checks: Worker) -> Iterator[Attempt]:
             if work.verdicts:
                 order.storage.create(quality_results.TABLE, order.run_id)
                 order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
-    finally:
-        running.stop()
 
 
 def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:

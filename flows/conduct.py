@@ -31,7 +31,7 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
     Errors: ServiceDown when a server that was asked for does not start, and those of the job.
     """
     starting = _begin_server(settings) if start and find_server(settings) is None else None
-    if news(ordered(FLOW, settings, parameters, source, sync)).is_published:
+    if news(ordered(FLOW, settings, parameters, source, sync)).is_nothing:
         return run_directly(settings, parameters, source, sync)
     if starting is not None:
         starting.join()

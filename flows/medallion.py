@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 
 import pyarrow as pa
 
-from flows.attempt import REFERENCE, RULED, Attempt, attempt, checking
+from flows.attempt import REFERENCE, RULED, Attempt, attempt
+from flows.means import MEANS, Means, checking
 from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
 from lakehouse.errors import BadInput
 from lakehouse.exports.publish import exported, publish, synced
-from lakehouse.release import Release, Snapshot
+from lakehouse.ops import sources
+from lakehouse.release import Base, Release, Snapshot
 from lakehouse.silver import itemset_months
 from lakehouse.table import Layer, Table
 
@@ -31,22 +34,24 @@ class Outcome:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def medallion(order: Order, step: Step, look: Callable[[Order], News] = news) -> Outcome:
+def medallion(order: Order, step: Step, look: Callable[[Order], News] = news, means: Means = MEANS) -> Outcome:
     """Land what waits, keep the rules, account for every line, build, check, publish; `look` says what there is to do.
 
     Errors: Blocked (nothing is published), and what the steps raise. A group that fails is told in the outcome.
     """
     found = step("admit", lambda: look(order), retries=2)
-    if found.is_published and found.last is not None and exported(order.settings.exports) == found.last.release_id:
+    if found.is_nothing and found.last is not None and exported(order.settings.exports) == found.last.release_id:
         return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
-    with checking(order) as checks, step("lease", order.leased) as lease:
+    with checking(order, means) as checks, step("lease", order.leased) as lease:
         order = replace(order, epoch=lease.epoch)
         base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
         if base.release != found.last:  # somebody published since
             found = step("admit", lambda: look(order), retries=2)
-        if found.is_published and found.last is not None:
+        if found.is_nothing and found.last is not None:
             return _unchanged(order, step, found.last, found)
-        with attempt(order, base, checks) as work:
+        if found.is_published and base.release is not None:
+            return _recorded(order, step, base, base.release, found)
+        with attempt(order, base, checks, means) as work:
             return _built(order, step, work, found)
 
 
@@ -86,6 +91,29 @@ def _unchanged(order: Order, step: Step, last: Release, found: News) -> Outcome:
     if exported(order.settings.exports) != last.release_id:  # the run that published it was killed before its exports
         step("exports", lambda: export(order, last))
     return Outcome(last, found.run_key, found.admission.rows, is_new=False)
+
+
+def _recorded(order: Order, step: Step, base: Base, last: Release, found: News) -> Outcome:
+    """Publish what became of deliveries that change no other table: the same bytes again, or none that can be read."""
+
+    def publish() -> Release:
+        base.lease.hold()
+        version = order.storage.write(sources.TABLE, found.admission.rows.to_reader(), order.run_id)
+        noted = replace(
+            last,
+            release_id=last.release_id + 1,
+            parent=last.release_id,
+            run_id=order.run_id,
+            created_at=order.started_at,
+            published_at=datetime.now(UTC),
+            tables=base.versions | {sources.TABLE.qualified_name: version},
+        )
+        release.commit(order.storage, noted, base)
+        return noted
+
+    published = step("publish", publish)
+    step("exports", lambda: export(order, published))
+    return Outcome(published, found.run_key, found.admission.rows)
 
 
 def _published(order: Order, step: Step, work: Attempt, found: News, groups: Iterable[str]) -> Outcome:

@@ -48,6 +48,11 @@ class News:
         return self.decided is None and self.last is not None and self.last.run_key == self.run_key
 
     @property
+    def is_nothing(self) -> bool:
+        """Say whether there is nothing to publish and nothing to note."""
+        return self.is_published and self.admission.is_recorded
+
+    @property
     def is_to_land(self) -> bool:
         """Say whether sources, or what is known of them and their lines, change."""
         return self.decided is not None or self.admission.is_news
@@ -78,44 +83,6 @@ class News:
 
     def _entities(self, source_ids: frozenset[int]) -> set[str]:
         return {row["entity"] for row in self.admission.rows.to_pylist() if row["source_id"] in source_ids}
-
-
-def news(order: Order, gather: Gather | None = None) -> News:
-    """Look at what is delivered: load and extract the reference entities, list and hash the files.
-
-    `gather` gives something else than all that is delivered. Errors: BadInput, ServiceDown.
-    """
-    published = release.history(order.storage)
-    last = published[-1] if published else None
-    known, decided = _known(order, last)
-    found, deleted = (gather or deliveries)(order, known)
-    admission = admit(known, found, order.run_id, order.started_at, decided, deleted)
-    inputs_hash = inputs_hash_of(admission)
-    return News(last, admission, inputs_hash, order.key(inputs_hash))
-
-
-def _known(order: Order, last: Release | None) -> tuple[pa.Table, set[int]]:
-    """Read the sources of the last release, and which of them lines were decided about."""
-    if last is None:
-        return sources.TABLE.arrow_schema.empty_table(), set()
-    opened, name = Snapshot(order.storage, last), corrections.TABLE.qualified_name
-    decided = opened.rows(name, ["source_id"])["source_id"].to_pylist() if name in last.tables else []
-    return as_declared(opened.rows(sources.TABLE.qualified_name)), set(decided)
-
-
-def inputs_hash_of(admission: Admission) -> str:
-    """Hash the admitted sources."""
-    rows = admission.rows.filter(pc.equal(admission.rows["status"], "current"))
-    admitted = sorted(zip(rows["entity"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
-    return hashlib.sha256(json.dumps(admitted).encode()).hexdigest()[:32]
-
-
-def current_news(order: Order) -> News:
-    """Stand on the last release as it is; errors: NothingPublished."""
-    last = release.latest(order.storage)
-    rows = Snapshot(order.storage, last).rows("ops.sources")
-    admission = Admission(rows, (), frozenset(), (), ())
-    return News(last, admission, last.inputs_hash, order.key(last.inputs_hash))
 
 
 def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
@@ -162,3 +129,41 @@ def landing_of(order: Order) -> Path:
         remedy = "Set it to the folder that holds transactions/, or use `lakehouse run --source DIR`."
         raise BadInput("DATA_PATH", "it is not set", remedy)
     return Path(order.settings.data_path)
+
+
+def news(order: Order, gather: Gather = deliveries) -> News:
+    """Look at what is delivered: `gather` it, which loads and extracts the reference entities and hashes the files.
+
+    Errors: BadInput, ServiceDown.
+    """
+    published = release.history(order.storage)
+    last = published[-1] if published else None
+    known, decided = _known(order, last)
+    found, deleted = gather(order, known)
+    admission = admit(known, found, order.run_id, order.started_at, decided, deleted)
+    inputs_hash = inputs_hash_of(admission)
+    return News(last, admission, inputs_hash, order.key(inputs_hash))
+
+
+def _known(order: Order, last: Release | None) -> tuple[pa.Table, set[int]]:
+    """Read the sources of the last release, and which of them lines were decided about."""
+    if last is None:
+        return sources.TABLE.arrow_schema.empty_table(), set()
+    opened, name = Snapshot(order.storage, last), corrections.TABLE.qualified_name
+    decided = opened.rows(name, ["source_id"])["source_id"].to_pylist() if name in last.tables else []
+    return as_declared(opened.rows(sources.TABLE.qualified_name)), set(decided)
+
+
+def inputs_hash_of(admission: Admission) -> str:
+    """Hash the admitted sources."""
+    rows = admission.rows.filter(pc.equal(admission.rows["status"], "current"))
+    admitted = sorted(zip(rows["entity"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
+    return hashlib.sha256(json.dumps(admitted).encode()).hexdigest()[:32]
+
+
+def current_news(order: Order) -> News:
+    """Stand on the last release as it is; errors: NothingPublished."""
+    last = release.latest(order.storage)
+    rows = Snapshot(order.storage, last).rows("ops.sources")
+    admission = Admission(rows, (), frozenset(), (), ())
+    return News(last, admission, last.inputs_hash, order.key(last.inputs_hash))

@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from flows.attempt import REFERENCE, RULED, Attempt, attempt, checking
+from flows.attempt import REFERENCE, RULED, Attempt, attempt
 from flows.counting import settled
+from flows.means import checking
 from flows.news import News
 from flows.order import Step, ordered
 from flows.origins import LINES, Origin, sources_of

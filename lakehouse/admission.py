@@ -21,6 +21,8 @@ class Admission:
     """The new table of sources, and which of them a run has to take in, take out, read again, or report.
 
     `revised` are current sources of which lines were decided about, `grown` new ones of which only the end is read.
+    `is_recorded` says that the table of sources held every one of them with its status already, but for files that are
+    still changing: they are not delivered yet.
     """
 
     rows: pa.Table
@@ -30,6 +32,7 @@ class Admission:
     changing: tuple[Delivery, ...]
     revised: frozenset[int] = frozenset()
     grown: tuple[Grown, ...] = ()
+    is_recorded: bool = True
 
     @property
     def landed(self) -> frozenset[int]:
@@ -139,7 +142,12 @@ def _admission(
         rejected=tuple(one for one in found if one.problem is not None),
         changing=tuple(one for one in found if one.is_changing),
         grown=tuple(Grown(s, growth.grown_from, growth.lines) for s, growth in grown.items()),
+        is_recorded=_statuses(settled) == _statuses(known.to_pylist()),
     )
+
+
+def _statuses(rows: Iterable[Row]) -> dict[tuple[str, int], str]:
+    return {(row["path"], row["source_id"]): row["status"] for row in rows if row["status"] != "changing"}
 
 
 def _grown(new: Iterable[Delivery], superseded: frozenset[int], decided: Collection[int]) -> dict[int, Growth]:

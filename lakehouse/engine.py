@@ -1,8 +1,8 @@
 """The one place where an engine is started and a session is made."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from warnings import catch_warnings
@@ -52,6 +52,16 @@ class Engine:
 def start(settings: Settings) -> Engine:
     """Start the engine the settings name; errors: ServiceDown."""
     return _spark(settings) if settings.engine == "spark" else _sail(settings)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Engine]:
+    """Start the engine the settings name, and end it; errors: ServiceDown."""
+    engine = start(settings)
+    try:
+        yield engine
+    finally:
+        engine.stop()
 
 
 def _sail(settings: Settings) -> Engine:

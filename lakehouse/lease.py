@@ -141,8 +141,11 @@ def take(
             try:
                 return Lease(leased, holder, _noted(leased, "take the lease", holder, version))
             except StorageFailed:
-                if storage.version(releases.TABLE) == version:  # nobody was faster: it is the storage
+                newest = storage.version(releases.TABLE)
+                if newest == version:  # nobody was faster: it is the storage
                     raise
+                if newest is not None and _holder(storage, newest) == holder:  # done, and only the answer got lost
+                    return Lease(leased, holder, newest)
         elif now - begun >= wait_seconds:
             raise LeaseTaken(storage.root, f"{found.flow} {found.run_id}", found.host, wait_seconds)
         elif not told:

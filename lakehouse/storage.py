@@ -84,8 +84,9 @@ class Storage:
         broken: list[Exception] = []
         try:
             with told("write", self.uri(table)), durable(f"write {table.qualified_name}"):
+                target = self._open(table)
                 write_deltalake(
-                    self.uri(table),
+                    target,
                     _noted(conformed(rows, table), broken),
                     mode="overwrite",
                     predicate=touched,
@@ -94,7 +95,7 @@ class Storage:
                     writer_properties=WriterProperties(compression="LZ4_RAW"),  # as small as snappy, read faster
                     commit_properties=self._made_by(run_id),
                 )
-                return int(self._open(table).version())
+            return int(target.version())
         except StorageFailed:
             if broken:  # not the storage: the rows
                 raise broken[0] from None
@@ -143,7 +144,7 @@ class Storage:
             added = pa.Table.from_batches(batches, table.arrow_schema)
             with durable(step or f"append to {table.qualified_name}"):
                 write_deltalake(target, added, mode="append", commit_properties=properties)
-            return int(self._open(table).version()) if after is None else after + 1
+            return int(target.version())
 
     def note(self, table: Table, version: int, name: str) -> str | None:
         """Read what was noted in the commit of a version; None when nothing was."""

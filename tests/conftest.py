@@ -19,6 +19,8 @@ from lakehouse.errors import ServiceDown
 from lakehouse.parameters import validated
 from lakehouse.settings import Settings, load_settings
 from lakehouse.spark_server import installed_java
+from quality.worker import Worker
+from tests.histories.world import Kept
 from tests.reference import MISSING
 from tests.stack.reasons import NO_COMPOSE, NO_MINIO
 
@@ -60,6 +62,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn; both start once and stay."""
     found: Engine = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="session")
+def kept(sail: Engine) -> Iterator[Kept]:
+    """An engine and a worker that stay from run to run."""
+    with Worker() as worker:
+        yield Kept(sail, worker)
 
 
 @pytest.hookimpl(wrapper=True)

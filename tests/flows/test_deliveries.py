@@ -205,10 +205,14 @@ AGAIN: dict[str, tuple[Change, str, str]] = {
 
 
 @pytest.mark.parametrize("case", AGAIN)
-def test_what_has_no_effect_is_told_by_a_run_with_nothing_new(delivered: Path, case: str) -> None:
+def test_what_has_no_effect_is_recorded_once_and_told_again(delivered: Path, case: str) -> None:
     change, status, said = AGAIN[case]
     change(delivered / "landing" / "transactions")
-    facts = run(delivered, enable_quality_checks=False)
-    ((path, found, detail),) = facts.left_out
-    assert (facts.verdict, path, found) == ("nothing_new", "transactions/z.csv", status)
-    assert detail.startswith(said)
+    facts = [run(delivered, enable_quality_checks=False) for _ in range(2)]
+    assert [f.verdict for f in facts] == ["published", "nothing_new"]
+    for (path, found, detail), *others in (f.left_out for f in facts):
+        assert (path, found, others) == ("transactions/z.csv", status, [])
+        assert detail.startswith(said)
+    first, second = release.history(Storage(str(delivered / "home" / "tables")))
+    assert {name for name in first.tables if first.tables[name] != second.tables[name]} == {"ops.sources"}
+    assert [r["status"] for r in rows(delivered, "ops.sources") if r["path"] == "transactions/z.csv"] == [status]

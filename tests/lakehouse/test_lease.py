@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse import durable
 from lakehouse import lease as leases
 from lakehouse.errors import LeaseLost, LeaseTaken, StorageFailed
 from lakehouse.lease import Lease, take
@@ -255,3 +256,16 @@ def test_a_storage_that_cannot_be_written_is_told_as_that(tmp_path: Path) -> Non
     (tmp_path / "tables").write_text("a file where the tables should be")
     with pytest.raises(StorageFailed):
         taken(Storage(str(tmp_path / "tables")), "first")
+
+
+def test_a_lease_taken_of_which_the_answer_got_lost_is_not_waited_for(storage: Storage) -> None:
+    def lose(step: str, moment: str) -> None:
+        if (step, moment) == ("take the lease", "after"):
+            durable.watched_by(durable.nobody)
+            raise OSError("the answer got lost")
+
+    durable.watched_by(lose)
+    told: list[str] = []
+    with taken(storage, "r1", told=told) as lease:
+        lease.publish(ROW)
+    assert (told, published(storage)) == ([], 1)

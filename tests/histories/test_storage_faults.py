@@ -1,0 +1,178 @@
+"""A storage that fails at each step, is full, or is slow: the last release stays, or the right one is published."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse import catalog, durable, release
+from lakehouse.errors import GroupFailed, LakehouseError, LeaseLost, StorageFailed
+from lakehouse.release import Release
+from lakehouse.table import Layer
+from tests.histories.steps import Run
+from tests.histories.world import FIRST, SHORT, Digests, Kept, World
+
+MORE = {"transactions/b.csv": b"2024-02-29|1|3|1 5\n2024-01-10|2|3|4\n2024-01-10|1|C|4\n"}
+NO_MOUNT = "no file system can be mounted here"
+LARGE = b"".join(b"2024-02-%02d|1|%d|%d\n" % (1 + n % 28, n, 1 + n % 9) for n in range(40_000))
+ENOUGH = 35  # steps of a run
+GROUP = {t.qualified_name: t.group for t in catalog.tables(Layer.GOLD)}
+
+
+class Fault:
+    """Fail at a durable step with what the system says; `stays`: and at every later one. Learn the steps there are."""
+
+    def __init__(self, at: str, moment: str, stays: bool) -> None:
+        self.at, self.moment, self.stays = at, moment, stays
+        self.seen: dict[str, None] = {}
+        self.has_failed = False
+
+    def __call__(self, step: str, moment: str) -> None:
+        if step == "heartbeat":  # these come when they come
+            return
+        self.seen[step] = None
+        is_first = (step, moment, self.has_failed) == (self.at, self.moment, False)
+        self.has_failed |= is_first
+        if is_first or (self.stays and self.has_failed):
+            raise OSError(28, "No space left on device")
+
+
+def failing(world: World, fault: Fault) -> LakehouseError | None:
+    """Run under a fault; give what the run says: an error that is not one of the lakehouse's own is raised."""
+    durable.watched_by(fault)
+    try:
+        world.main(seconds=SHORT)
+    except LakehouseError as told:
+        return told
+    finally:
+        durable.watched_by(durable.nobody)
+    return None
+
+
+def newest(world: World) -> Release:
+    return release.latest(world.storage)
+
+
+def begun(folder: Path, kept: Kept) -> World:
+    """Make a lakehouse with a release, to which more was delivered."""
+    world = World(folder, kept, FIRST)
+    world.take(Run())
+    for path, content in MORE.items():
+        world.put(path, content)
+    return world
+
+
+def hold_right(seen: Release, first: Release, right: Digests, told: LakehouseError | None) -> None:
+    """Hold a release to the right digests; the groups it says failed, to the tables they had."""
+    assert seen.release_id == first.release_id + 1
+    failed = set(told.failures) if isinstance(told, GroupFailed) else set()
+    for name, digest in right.items():
+        if GROUP[name] in failed:
+            assert (seen.digests[name], seen.groups[GROUP[name] or ""]) == (first.digests[name], first.release_id)
+        else:
+            assert seen.digests[name] == digest, name
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("moment", "stays"), [("before", True), ("after", False)])
+def test_a_storage_that_fails_at_any_step_publishes_nothing_wrong(
+    moment: str, stays: bool, tmp_path: Path, kept: Kept
+) -> None:
+    world = begun(tmp_path / "world", kept)
+    home, saved, first = world.settings.lakehouse_home, tmp_path / "saved", newest(world)
+    shutil.copytree(home, saved, symlinks=True)
+    undisturbed = begun(tmp_path / "undisturbed", kept)
+    undisturbed.take(Run())
+    right = undisturbed.digests((Layer.GOLD,))
+    steps, reached = ["take the lease"], 0
+    for step in steps:  # grows: a run that failed leaves something to restore
+        fault = Fault(step, moment, stays)
+        told = failing(world, fault)
+        steps += [seen for seen in fault.seen if seen not in steps]
+        reached += fault.has_failed
+        if told is not None:
+            assert ("\n" in str(told), str(told)[-1], told.exit_code) == (False, ".", 1), str(told)
+        assert told is not None or newest(world) != first, f"it said nothing of {step}"
+        if newest(world) != first:
+            hold_right(newest(world), first, right, told)
+            world.main()
+            assert world.digests((Layer.GOLD,)) == right, step
+            shutil.rmtree(home)
+            shutil.copytree(saved, home, symlinks=True)
+    assert {"take the lease", "write ops.ledger", "write gold.sales_totals", "publish", "swap exports"} <= set(steps)
+    assert reached > ENOUGH
+    world.main()
+    assert world.digests((Layer.GOLD,)) == right
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of a few megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "lakehouse-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip(NO_MOUNT)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 64, 256, 700])
+def test_a_full_storage_keeps_the_last_release_and_goes_on_when_there_is_room(
+    left: int, small: Path, tmp_path: Path, kept: Kept
+) -> None:
+    world = begun(tmp_path / "world", kept)
+    home = world.settings.lakehouse_home
+    shutil.move(home, small / "home")
+    home.symlink_to(small / "home")
+    world.put("transactions/c.csv", LARGE)
+    first = newest(world)
+    room = shutil.disk_usage(small).free - left * 1024
+    (small / "filler").write_bytes(bytes(room))
+    with pytest.raises(StorageFailed) as told:
+        world.main()
+    assert "\n" not in str(told.value)
+    assert newest(world) == first
+    world.hold(may_lag=True)
+    (small / "filler").unlink()
+    (home.parent / "transactions" / "c.csv").unlink()
+    del world.landing["transactions/c.csv"]
+    world.settle()
+
+
+def test_a_run_whose_storage_was_slower_than_its_lease_publishes_nothing(tmp_path: Path, kept: Kept) -> None:
+    world = begun(tmp_path / "world", kept)
+    is_over, is_slow = threading.Event(), threading.Event()
+    others: list[BaseException] = []
+
+    def slow(step: str, moment: str) -> None:
+        if (step, moment) == ("write silver.receipts", "before") and not is_slow.is_set():
+            is_slow.set()
+            other.start()
+            assert is_over.wait(240)
+        elif step == "heartbeat" and is_slow.is_set():
+            is_over.wait(240)
+
+    def run_other() -> None:
+        try:
+            world.main()
+        except BaseException as error:  # noqa: BLE001  told by the test
+            others.append(error)
+        finally:
+            is_over.set()
+
+    other = threading.Thread(target=run_other)
+    durable.watched_by(slow)
+    try:
+        with pytest.raises(LeaseLost, match="lost the lease"):
+            world.main(seconds=SHORT)
+    finally:
+        durable.watched_by(durable.nobody)
+        other.join()
+    assert others == []
+    world.published.append(world.shop.taking_in(world.landing))
+    world.hold()
+    world.settle()

@@ -1,0 +1,395 @@
+"""A lakehouse to which a history happens, held after every run to what it must be."""
+
+import itertools
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from flows import workbench
+from flows.events import Events
+from flows.means import Means
+from flows.medallion import export, medallion
+from flows.news import News, news
+from flows.order import Order, ordered
+from flows.report import RunFacts
+from flows.run import carried_out, direct
+from flows.workbench import Bench, Choice, Reason
+from lakehouse import catalog, durable, landing, release
+from lakehouse.admission import heads_of
+from lakehouse.engine import Engine
+from lakehouse.exports.publish import exported
+from lakehouse.landing import Delivery
+from lakehouse.parameters import Parameters, validated
+from lakehouse.refresh import digest_of
+from lakehouse.release import Snapshot
+from lakehouse.settings import load_settings
+from lakehouse.storage import Storage
+from lakehouse.table import Layer
+from quality.worker import Worker
+from tests.histories.shop import BROKEN, PRODUCTS, REFERENCES, Decision, Shop, source_id_of
+from tests.histories.steps import (
+    Again,
+    Deliver,
+    Fix,
+    Grow,
+    History,
+    Kill,
+    Refer,
+    Replay,
+    RollBack,
+    Run,
+    Spoil,
+    Step,
+    Withdraw,
+)
+
+ASKED = {"min_rows_threshold": 0, "max_quarantine_pct": 100, "min_support": 0.2, "max_itemset_size": 2}
+LONG, SHORT = 3600.0, 1.0  # a lease that is never beaten for, and one that the next run takes over within a second
+ANA = Reason("Ana", "read from the till roll")
+ENTITIES = dict(zip(PRODUCTS, ("categories", "product_categories"), strict=True))
+FIRST = {"transactions/a.csv": b"2024-01-10|1|1|1 2\n2024-02-29|1|2|2 2 3\n2024-01-10|1|7|4 x\n2024-03-31|2|1|1 4\n"}
+
+Digests = dict[str, str]
+
+
+class Killed(BaseException):
+    """The process is gone: nobody may catch it, and nothing durable happens after it."""
+
+
+class Counted:
+    """Number the durable steps of a run as they begin; builds run beside each other, so one may end after the next.
+
+    Heartbeats have no number: they come when they come.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._begun = itertools.count()
+
+    def number(self, step: str, moment: str) -> int:
+        if step == "heartbeat":
+            return -1
+        if moment == "before":
+            self._numbers[step] = next(self._begun)
+        return self._numbers[step]
+
+
+@dataclass
+class Killer:
+    """Die at the so many-th durable step and stay dead; what would only keep or give back the lease ends silently."""
+
+    at: int
+    moment: str
+    counted: Counted = field(default_factory=Counted)
+    is_dead: bool = False
+
+    def __call__(self, step: str, moment: str) -> None:
+        self.is_dead |= (self.counted.number(step, moment), moment) == (self.at, self.moment)
+        if self.is_dead and step in ("heartbeat", "give back the lease"):
+            raise OSError("the process is gone")
+        if self.is_dead:
+            raise Killed
+
+
+@dataclass
+class Memory:
+    """What the digests of a state of the shop were, wherever it was reached; and a home that has a release."""
+
+    digests: dict[object, Digests] = field(default_factory=dict)
+    begun: Path | None = None
+    lived: Counter[str] = field(default_factory=Counter)
+
+    def said(self) -> str:
+        """Say what happened so far."""
+        return ", ".join(f"{count} {name}" for name, count in sorted(self.lived.items()))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An engine and a worker that stay from run to run."""
+
+    engine: Engine
+    worker: Worker
+
+    @property
+    def means(self) -> Means:
+        def lent(_: object) -> AbstractContextManager[Engine]:
+            return nullcontext(self.engine)
+
+        return Means(lent, lambda: nullcontext(self.worker))
+
+
+class World:
+    """A lakehouse, its landing, and what it must hold; `shop` is None before the first release."""
+
+    def __init__(self, folder: Path, kept: Kept, files: dict[str, bytes] | None = None) -> None:
+        self.folder, self.kept = folder, kept
+        self.settings = load_settings(lakehouse_home=folder / "home", lease_wait_seconds=120)
+        self.landing: dict[str, bytes] = dict(zip(PRODUCTS, REFERENCES[0], strict=True)) | (files or {})
+        self.published: list[Shop] = []
+        self.is_cut_off = False
+        for path, content in self.landing.items():
+            self.put(path, content)
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.settings.root)
+
+    @property
+    def shop(self) -> Shop:
+        return self.published[-1] if self.published else Shop()
+
+    def take(self, step: Step) -> None:
+        """Let a step happen."""
+        match step:
+            case Deliver(path, content):
+                self.put(path, content)
+            case Grow(path, lines):
+                old = self.landing.get(path, b"")
+                self.put(path, old + _joint(old) + lines)
+            case Spoil(path, line) if path in self.landing:
+                rest = self.landing[path].partition(b"\n")[1:]
+                self.put(path, line + b"".join(rest))
+            case Again(path, to, moves) if path in self.landing and path != to:
+                self.put(to, self.landing[path])
+                if moves:
+                    del self.landing[path]
+                    (self.folder / path).unlink()
+            case Refer(number):
+                for path, content in zip(PRODUCTS, REFERENCES[number], strict=True):
+                    self.put(path, content)
+            case Run(twice, checks):
+                self._run(2 if twice else 1, checks)
+            case Kill(at, moment):
+                self._run_killed(Killer(at, moment))
+            case _ if self.published:
+                self._decide(step)
+
+    def settle(self) -> None:
+        """Run once more: what waits is taken in, and after that nothing is new."""
+        self._run()
+        if self.published:
+            before = release.latest(self.storage)
+            assert self.main().verdict == "nothing_new"
+            assert release.latest(self.storage) == before
+
+    def digests(self, layers: tuple[Layer, ...] = (Layer.SILVER, Layer.GOLD)) -> Digests:
+        """Digest the tables readers see."""
+        seen = release.latest(self.storage)
+        tables = [t for layer in layers for t in catalog.tables(layer)]
+        return {t.qualified_name: digest_of(self.storage, t, seen.tables[t.qualified_name]) for t in tables}
+
+    def decide_all(self, decisions: tuple[Decision, ...]) -> None:
+        """Decide about lines in one run."""
+
+        def choice(order: Order) -> News:
+            bench = Bench.of(order)
+            paths = {content: path for path, content in self.shop.heads.items()}
+            lines = [
+                (bench.line_of(paths[d.content], d.line_number), d.line.decode() if d.line is not None else None)
+                for d in decisions
+            ]
+            return bench.decided("fix", lines, ANA)
+
+        shop = self.shop
+        for decision in decisions:
+            shop = shop.deciding(decision)
+        self._job(choice)
+        self._published_as(shop)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file into the landing."""
+        self.landing[path] = content
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+    def _run(self, times: int = 1, checks: bool = False) -> None:
+        if not self._has_transactions():
+            return
+        expected = self.shop.taking_in(self.landing)
+        threads = [threading.Thread(target=self.main, args=(checks,)) for _ in range(times - 1)]
+        for thread in threads:
+            thread.start()
+        self.main(checks)
+        for thread in threads:
+            thread.join()
+        self._published_as(expected)
+
+    def _run_killed(self, killer: Killer) -> None:
+        if not self._has_transactions():
+            return
+        before, expected = len(release.history(self.storage)), self.shop.taking_in(self.landing)
+        durable.watched_by(killer)
+        try:
+            self.main(seconds=SHORT)
+        except Killed:
+            pass
+        finally:
+            durable.watched_by(durable.nobody)
+        if len(release.history(self.storage)) > before:
+            self.published.append(expected)
+        elif not killer.is_dead:
+            self._published_as(expected)
+        self.hold(may_lag=killer.is_dead)
+
+    def _decide(self, step: Step) -> None:
+        shop = self.shop
+        match step:
+            case Fix(which, line) if shop.refused:
+                path, number, *_ = shop.refused[which % len(shop.refused)]
+                text = line.decode() if line is not None else None
+                if text is None:
+                    self._job(partial(workbench.waive, path=path, number=number, reason=ANA))
+                else:
+                    self._job(partial(workbench.fix, path=path, number=number, text=text, reason=ANA))
+                self._published_as(shop.deciding(Decision(shop.heads[path], number, line)))
+            case Replay():
+                self._job(workbench.replay)
+                self._published_as(shop)
+            case Withdraw(path) if path in shop.heads:
+                self._job(partial(workbench.withdraw, path=path, reason=ANA))
+                self._published_as(shop.without(path))
+            case RollBack(which):
+                self._roll_back(which % len(self.published))
+
+    def _roll_back(self, index: int) -> None:
+        order = self._order(False)
+        with order.leased() as lease:
+            again = release.roll_back(order.storage, index + 1, lease, order.started_at)
+            export(order, again)
+        self.published.append(self.published[index])
+        self.hold()
+
+    def _published_as(self, expected: Shop) -> None:
+        """Learn whether there is a new release, and hold what readers see to what is expected."""
+        number = len(release.history(self.storage))
+        assert number - len(self.published) in (0, 1), "one run, at most one release"
+        if number > len(self.published):
+            self.published.append(expected)
+        assert self.shop == expected, "what was delivered and decided is in no release"
+        self.hold()
+
+    def hold(self, may_lag: bool = False) -> None:
+        """Compare what readers see with what it must be."""
+        if not self.published:
+            assert release.history(self.storage) == []
+            return
+        opened, shop = Snapshot(self.storage, release.latest(self.storage)), self.shop
+        assert opened.release.release_id == len(self.published)
+        assert may_lag or exported(self.settings.exports) == opened.release.release_id
+        found = opened.rows("silver.receipts").drop_columns(["month", "units"]).to_pylist()
+        assert sorted((*tuple(row.values())[:5], tuple(row["products"])) for row in found) == shop.receipts
+        for name, rows in shop.figures.items():
+            key = catalog.entry(name).table.keys[0]
+            assert [tuple(r.values()) for r in opened.rows(name).sort_by(key).to_pylist()] == rows, name
+        _hold_accounts(opened, shop)
+
+    def _has_transactions(self) -> bool:
+        return any(path not in PRODUCTS for path in self.landing)
+
+    def _order(self, checks: bool, seconds: float = LONG) -> Order:
+        settings = self.settings.model_copy(update={"lease_seconds": seconds})
+        return ordered("medallion-etl", settings, parameters(checks), self.folder)
+
+    def main(self, checks: bool = False, seconds: float = LONG) -> RunFacts:
+        """Run the main job; errors: its own."""
+        return self._carried_out(self._order(checks, seconds), partial(news, gather=_gathered))
+
+    def _job(self, choice: Choice) -> RunFacts:
+        return self._carried_out(self._order(False), choice)
+
+    def _carried_out(self, order: Order, look: Callable[[Order], News]) -> RunFacts:
+        events = Events(order.settings.logs, order.flow, order.run_id, Console(file=StringIO()))
+        job = partial(medallion, look=look, means=self.kept.means)
+        return carried_out(order, events, direct(events), job, lambda _: None)
+
+
+def parameters(checks: bool) -> Parameters:
+    return validated(enable_quality_checks=checks, **ASKED)
+
+
+def _joint(content: bytes) -> bytes:
+    """Give what is between a file and what is added to it: the end of its last line, which may be cut in a number."""
+    if not content or content.endswith(b"\n"):
+        return b""
+    return b"5 5\n" if content.split(b"\n")[-1] not in BROKEN else b"\n"
+
+
+def _gathered(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+    """Gather every entity from files: what PostgreSQL does to the reference files has its own tests."""
+    assert order.source is not None
+    products = [landing.delivery(entity, path, order.source / path) for path, entity in ENTITIES.items()]
+    return landing.transaction_files(order.source, heads_of(known)) + products, set()
+
+
+def _hold_accounts(opened: Snapshot, shop: Shop) -> None:
+    """Compare sources, quarantine and ledger with the shop's own count of lines."""
+    seen = {(r["path"], r["source_id"]): r["status"] for r in opened.rows("ops.sources").to_pylist()}
+    counting = {key for key, status in seen.items() if status in ("current", "duplicate")}
+    assert counting == {(path, source_id_of(content)) for path, content in shop.heads.items()}
+    rejected = {key for key, status in seen.items() if status == "rejected"}
+    assert rejected == {(path, source_id_of(content)) for path, content in shop.rejected}
+    refused = [r for r in opened.rows("ops.quarantine").to_pylist() if r["entity"] == "transactions"]
+    assert sorted((r["source_id"], r["line_number"], r["rule"], r["status"]) for r in refused) == sorted(
+        (source_id_of(shop.heads[path]), number, rule, status) for path, number, _, rule, status in shop.refused
+    )
+    accounts: list[dict[str, Any]] = opened.rows("ops.ledger").to_pylist()
+    assert [a for a in accounts if a["difference"]] == []
+    hops = [a for a in accounts if a["hop"] == "bronze to silver"]
+    assert {a["source_id"]: (a["expected"], a["quarantined"], a["waived"]) for a in hops} == shop.accounts
+    units = {a["source_id"]: a for a in accounts if a["control"] == "units"}
+    assert set(units) == {source_id_of(content) for content in shop.contents}
+
+
+def lived_through(history: History, folder: Path, kept: Kept, memory: Memory, is_compared: bool) -> None:
+    """Let a history happen, and hold the end of it to every other way there, and to a lakehouse that is fresh."""
+    world = begun(folder / "world", kept, memory, history.begins_empty)
+    for step in history.steps:
+        world.take(step)
+        memory.lived[type(step).__name__] += 1
+    world.settle()
+    memory.lived["releases"] += len(world.published)
+    if not world.published:
+        return
+    found, key = world.digests(), world.shop.key
+    if is_compared and key not in memory.digests:
+        memory.digests[key] = fresh_digests(world.shop, folder / "fresh", kept)
+        memory.lived["fresh"] += 1
+    assert found == memory.digests.setdefault(key, found)
+
+
+def begun(folder: Path, kept: Kept, memory: Memory, is_empty: bool) -> World:
+    """Make a world that is empty, or a copy of one with a release."""
+    if is_empty:
+        return World(folder, kept)
+    if memory.begun is None:
+        first = World(folder.parent.parent / "begun", kept, FIRST)
+        first.take(Run())
+        memory.begun = first.folder
+    shutil.copytree(memory.begun / "home", folder / "home", symlinks=True)
+    world = World(folder, kept, FIRST)
+    world.published.append(Shop().taking_in(world.landing))
+    return world
+
+
+def fresh_digests(shop: Shop, folder: Path, kept: Kept) -> Digests:
+    """Digest a fresh lakehouse that is given the files that count, and then what was decided about their lines."""
+    fresh = World(folder, kept, dict(shop.heads))
+    if not fresh._has_transactions():
+        fresh.put("transactions/none.csv", b"2024-01-10|1|7|4 x\n")
+    fresh.take(Run())
+    held = set(shop.contents)
+    if decided := tuple(d for d in shop.decided.values() if d.content in held):
+        fresh.decide_all(decided)
+    return fresh.digests()
