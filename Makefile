@@ -14,7 +14,7 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check format bench bench-day crash-matrix fuzz docs stop clean lock env images up down
+.PHONY: help setup run test test-long test-stack stack-up stack-down jars minio check format bench bench-day crash-matrix fuzz docs stop clean lock env images up down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
@@ -27,10 +27,25 @@ run: setup ## make sample data, run the whole job on it and print where to look
 	@.venv/bin/lakehouse run --source "$(HOME_FOLDER)/sample" --with-server $(ARGS)
 
 test: setup ## run the tests; what is skipped says why
-	@.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@.venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/stack $(ARGS)
 
 test-long: setup ## run the tests that take many minutes, and that `make test` leaves out
 	@.venv/bin/pytest -m long $(ARGS)
+
+test-stack: setup jars minio ## test the cluster: MinIO, PostgreSQL, Spark and Prefect as processes on this machine
+	@.venv/bin/pytest tests/stack $(ARGS)
+
+stack-up: setup ## start those services and write what points a shell at them to stack.env in the home
+	@.venv/bin/python -m infra.stack up
+
+stack-down: setup ## stop what stack-up started
+	@.venv/bin/python -m infra.stack down
+
+jars: setup ## fetch the jars of a Spark on S3, once, into the user's cache
+	@.venv/bin/python -m infra.jars >/dev/null
+
+minio: setup ## see that there is a MinIO: on the path, in MINIO_BINARY, or built with Go, once, into the user's cache
+	@.venv/bin/python -m infra.stack.minio >/dev/null
 
 check: setup ## see that format, lint, types, imports and contracts hold, documents included
 	@$(call quietly,format,.venv/bin/ruff format --check --output-format concise .)

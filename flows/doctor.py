@@ -63,7 +63,7 @@ def _tables(settings: Settings) -> str:
 def _landing(settings: Settings) -> str:
     if not settings.data_path:
         return "DATA_PATH is not set: runs need --source"
-    files = landing.transaction_files(Path(settings.data_path))
+    files = landing.transaction_files(settings.data_path)
     refused = [f"{one.path}: {one.problem}" for one in files if one.problem]
     if refused:
         raise OSError("; ".join(refused))

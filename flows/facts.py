@@ -47,7 +47,7 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
         reasons=reasons,
         taken_in=_taken_in(outcome.sources, order.run_id),
         left_out=_left_out(outcome.sources),
-        exports=str(order.settings.exports),
+        exports=order.settings.exports_address or str(order.settings.exports),
     )
 
 

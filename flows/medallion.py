@@ -13,6 +13,7 @@ from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
 from lakehouse.errors import BadInput
+from lakehouse.exports.objects import current, mirrored
 from lakehouse.exports.publish import exported, publish, synced
 from lakehouse.ops import sources
 from lakehouse.release import Base, Release, Snapshot
@@ -40,7 +41,7 @@ def medallion(order: Order, step: Step, look: Callable[[Order], News] = news, me
     Errors: Blocked (nothing is published), and what the steps raise. A group that fails is told in the outcome.
     """
     found = step("admit", lambda: look(order), retries=2)
-    if found.is_nothing and found.last is not None and exported(order.settings.exports) == found.last.release_id:
+    if found.is_nothing and found.last is not None and _is_exported(order, found.last):
         return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
     with checking(order, means) as checks, step("lease", order.leased) as lease:
         order = replace(order, epoch=lease.epoch)
@@ -88,7 +89,7 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
 
 
 def _unchanged(order: Order, step: Step, last: Release, found: News) -> Outcome:
-    if exported(order.settings.exports) != last.release_id:  # the run that published it was killed before its exports
+    if not _is_exported(order, last):  # the run that published it was killed before its exports
         step("exports", lambda: export(order, last))
     return Outcome(last, found.run_key, found.admission.rows, is_new=False)
 
@@ -130,9 +131,20 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
 
 
 def export(order: Order, published: Release) -> str:
-    """Write the exports of a release; give their folder."""
-    publish(Snapshot(order.storage, published), order.settings.exports)
-    return str(order.settings.exports)
+    """Write the exports of a release; give their folder, or the address they are put under."""
+    settings = order.settings
+    publish(Snapshot(order.storage, published), settings.exports)
+    if settings.exports_address:
+        mirrored(settings.exports.resolve(), settings.exports_address)
+    return settings.exports_address or str(settings.exports)
+
+
+def _is_exported(order: Order, last: Release) -> bool:
+    settings = order.settings
+    if exported(settings.exports) != last.release_id:
+        return False
+    there = current(settings.exports_address) if settings.exports_address else None
+    return not settings.exports_address or (there is not None and there.release_id == last.release_id)
 
 
 def sync(order: Order) -> str:

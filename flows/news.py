@@ -18,9 +18,12 @@ from lakehouse.extract import TRANSACTIONS, Known, extract
 from lakehouse.extracts import Extract
 from lakehouse.landing import Delivery, Head
 from lakehouse.loading import load
+from lakehouse.objects import is_address, share
 from lakehouse.ops import corrections, sources
 from lakehouse.release import Release, Snapshot
+from lakehouse.storage import told
 
+EXTRACTS = "_extracts"
 REFERENCE = ("categories", "product_categories")
 Gather = Callable[[Order, pa.Table], tuple[list[Delivery], set[str]]]
 
@@ -102,7 +105,7 @@ def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]
     taken = extract(settings, settings.lakehouse_home / "extracts", REFERENCE, from_postgres, landed)
     days = {found.name for found in taken}
     deleted = {path for path in heads if from_postgres and path.startswith(TRANSACTIONS)} - days
-    extracted = [_delivered(found, heads) for found in taken if found.path is not None]
+    extracted = [_delivered(found, heads, settings.root) for found in taken if found.path is not None]
     return landing.settled(files, heads, settings.settle_seconds) + extracted, deleted
 
 
@@ -112,23 +115,33 @@ def _landed(known: pa.Table) -> dict[str, Known]:
     return {row["path"]: Known(row["fingerprint"], row["sha256"]) for row in rows if row["fingerprint"]}
 
 
-def _delivered(found: Extract, heads: Mapping[str, Head]) -> Delivery:
+def _delivered(found: Extract, heads: Mapping[str, Head], root: str) -> Delivery:
     """Read an extract as it was written; days can grow, reference entities are small and read whole."""
     assert found.path is not None
     is_day = found.entity == "transactions"
     head = heads.get(found.name) if is_day else None
     one = landing.delivery(found.entity, found.name, found.path, head)
-    return replace(one, fingerprint=found.fingerprint if is_day else None)
+    return replace(one, fingerprint=found.fingerprint if is_day else None, location=_shared(found.path, root))
 
 
-def landing_of(order: Order) -> Path:
-    """Give the folder transactions are put in; errors: BadInput when none is named."""
+def _shared(extract: Path, root: str) -> str:
+    """Give where an engine on another machine can read an extract: beside the tables, when these are objects."""
+    if not is_address(root):
+        return str(extract.absolute())
+    address = f"{root}/{EXTRACTS}/{extract.parent.name}/{extract.name}"
+    with told("write", address):
+        share(extract, address)
+    return address
+
+
+def landing_of(order: Order) -> str:
+    """Give the folder or address transactions are put in; errors: BadInput when none is named."""
     if order.source is not None:
-        return order.source
+        return str(order.source)
     if not order.settings.data_path:
         remedy = "Set it to the folder that holds transactions/, or use `lakehouse run --source DIR`."
         raise BadInput("DATA_PATH", "it is not set", remedy)
-    return Path(order.settings.data_path)
+    return order.settings.data_path
 
 
 def news(order: Order, gather: Gather = deliveries) -> News:

@@ -46,8 +46,9 @@ class Order:
         return Storage(self.settings.root, self.epoch)
 
     def leased(self) -> Lease:
-        """Take the lease, and say so on standard error when that means waiting; errors: LeaseTaken."""
+        """Take the lease, and say so on standard error when that means waiting; errors: LeaseTaken, UnsafeStore."""
         settings = self.settings
+        self.storage.trust()
         asked = (self.run_id, self.flow, settings.lease_seconds, settings.lease_wait_seconds)
         return take(self.storage, *asked, tell=error_console().print)
 

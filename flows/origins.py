@@ -40,7 +40,7 @@ def sources_of(opened: Snapshot, folder: Path) -> tuple[list[Delivery], list[Ori
 
 def _at_its_place(row: Mapping[str, Any]) -> Delivery | None:
     """Give the file of a source, while it holds the bytes that were delivered."""
-    found = landing.delivery(row["entity"], row["path"], Path(row["location"]))
+    found = landing.delivery(row["entity"], row["path"], row["location"])
     return found if found.sha256 == row["sha256"] and not found.is_changing else None
 
 

@@ -1,15 +1,19 @@
 """The one place where an engine is started and a session is made."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit
 from warnings import catch_warnings
 
 import pyarrow as pa
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from lakehouse.errors import ServiceDown, WrongUse
 from lakehouse.settings import Settings
 from lakehouse.sink import rows_in_memory
 from lakehouse.spark_server import start_server
@@ -44,13 +48,16 @@ class Engine:
     def stop(self) -> None:
         """Close the session, and what was started for it."""
         with suppress(Exception), catch_warnings(action="ignore"):  # of a server that is gone nothing is left to close
+            self.session.interruptAll()
             self.session.stop()
         if self.server is not None:
             self.server.stop()
 
 
 def start(settings: Settings) -> Engine:
-    """Start the engine the settings name; errors: ServiceDown."""
+    """Start the engine the settings name, or connect to the server they name; errors: ServiceDown, WrongUse."""
+    if settings.spark_remote:
+        return _remote(settings)
     return _spark(settings) if settings.engine == "spark" else _sail(settings)
 
 
@@ -84,8 +91,37 @@ def _spark(settings: Settings) -> Engine:
     return Engine("spark", _session(server.address), server.address, server, commits=True)
 
 
+def _remote(settings: Settings) -> Engine:
+    place = urlsplit(settings.spark_remote.partition(";")[0])
+    if place.scheme != "sc" or not place.hostname or place.path not in ("", "/"):
+        raise WrongUse("SPARK_REMOTE", settings.spark_remote.partition(";")[0], "an address like sc://host:15002")
+    # As a token of its own the client would send it over TLS alone, which a server in the same network may not have.
+    token = settings.spark_remote_token.get_secret_value()
+    asked = f"authorization={quote(f'Bearer {token}')}" if token else ""
+    address = settings.spark_remote + ("" if ";" in settings.spark_remote else "/;") + asked
+    with _told(f"{place.hostname}:{place.port or 15002}"):
+        session = _session(address)
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+        session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
+    return Engine("spark", session, address, commits=True)
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Turn what a server, or the network, says at first contact into one sentence."""
+    try:
+        with catch_warnings(action="ignore"):
+            yield
+    except PySparkException as error:
+        said = " ".join(str(error).split())
+        found = re.search(r'details = "(.*?)"', said)
+        reason = (found[1] if found else said)[:300]
+        remedy = "Start it, or correct SPARK_REMOTE and SPARK_REMOTE_TOKEN."
+        raise ServiceDown("The Spark Connect server", where, reason, remedy) from None
+
+
 def _session(address: str) -> SparkSession:
-    """Connect to a server on this machine: when it does not answer it is gone, and waiting brings nothing."""
+    """Connect to a server: when it does not answer it is gone, and waiting brings nothing."""
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     session = SparkSession.builder.remote(address).create()

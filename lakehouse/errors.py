@@ -41,6 +41,16 @@ class StorageFailed(LakehouseError):
         super().__init__(f"Could not {action} {where}: {reason}. {remedy}")
 
 
+class UnsafeStore(LakehouseError):
+    """An object store that does not keep what one writer at a time needs. No table was written. Exit code 1."""
+
+    def __init__(self, address: str, found: str) -> None:
+        self.address, self.found = address, found
+        super().__init__(
+            f"Nothing is written to {address}: {found}. Use a store that keeps to S3's conditional writes."
+        )
+
+
 class LeaseTaken(LakehouseError):
     """Another run is writing, and did not end in the time there was. Nothing was started. Exit code 1."""
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lakehouse.errors import BadInput
+from lakehouse.objects import is_address, listed, opened
 
 BLOCK = 1 << 20
 PROBED_LINES = 1_000
+REMEDY = "Put transactions/*.csv under DATA_PATH, or name another --source."
 READ, WRITTEN = "it changed while it was read", "it is still being written"
 
 
@@ -61,23 +63,49 @@ class Delivery:
         return self.changes is not None
 
 
-def transaction_files(landing: Path, heads: Mapping[str, Head] = {}) -> list[Delivery]:
-    """List and read `transactions/*.csv` under the landing; errors: BadInput when there is no landing or no file.
+def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> list[Delivery]:
+    """List and read `transactions/*.csv` under a folder or an address; errors: BadInput when there is none.
 
     `heads` are the contents known, by path: what a file grew from is found by them.
     """
-    folder = landing / "transactions"
-    remedy = "Put transactions/*.csv under DATA_PATH, or name another --source."
+    if is_address(str(landing)):
+        return _transaction_objects(f"{str(landing).rstrip('/')}/transactions", heads)
+    folder = Path(landing) / "transactions"
     if not folder.is_dir():
-        raise BadInput(str(folder), "there is no such folder", remedy)
+        raise BadInput(str(folder), "there is no such folder", REMEDY)
     files = {f"transactions/{file.name}": file for file in sorted(folder.glob("*.csv"))}
     if not files:
-        raise BadInput(str(folder), "there is no *.csv file", remedy)
+        raise BadInput(str(folder), "there is no *.csv file", REMEDY)
     return [delivery("transactions", path, file, heads.get(path)) for path, file in files.items()]
 
 
-def delivery(entity: str, path: str, file: Path, head: Head | None = None) -> Delivery:
-    """Read a file once: its hash, its size, whether it has the shape of its entity, and whether it begins as `head`."""
+def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Delivery]:
+    try:
+        keys = [one.key for one in listed(folder) if one.key.endswith(".csv") and "/" not in one.key]
+    except OSError as error:
+        raise BadInput(folder, f"it cannot be listed: {error.strerror}", REMEDY) from None
+    if not keys:
+        raise BadInput(folder, "there is no *.csv object", REMEDY)
+    found = {f"transactions/{key}": f"{folder}/{key}" for key in keys}
+    return [delivery("transactions", path, where, heads.get(path)) for path, where in found.items()]
+
+
+def _object(entity: str, path: str, location: str, head: Head | None) -> Delivery:
+    """Do for an object what `delivery` does for a file: an object is whole or not there, it is never being written."""
+    found = Delivery(entity, path, location)
+    try:
+        read = _read(location, head.bytes if head else 0)
+    except OSError as error:
+        return replace(found, problem=f"it cannot be read: {error.strerror}")
+    problem = _misshapen(read.start, entity)
+    return replace(found, sha256=read.sha256, bytes=read.size, problem=problem, growth=_growth(read, head))
+
+
+def delivery(entity: str, path: str, place: str | Path, head: Head | None = None) -> Delivery:
+    """Read a file or an object once: its hash, size, whether it has the shape of its entity and begins as `head`."""
+    if is_address(str(place)):
+        return _object(entity, path, str(place), head)
+    file = Path(place)
     location = str(file.absolute())
     found = Delivery(entity, _writable(path), _writable(location))
     if (found.path, found.location) != (path, location):
@@ -86,7 +114,7 @@ def delivery(entity: str, path: str, file: Path, head: Head | None = None) -> De
         if not file.is_file():
             return replace(found, problem="it is no file")
         before = file.stat()
-        read = _read(file, head.bytes if head else 0)
+        read = _read(location, head.bytes if head else 0)
         after = file.stat()
     except OSError as error:
         return replace(found, problem=f"it cannot be read: {error.strerror}")
@@ -122,7 +150,9 @@ def _is_news(one: Delivery, head: Head | None) -> bool:
 
 
 def _is_other(one: Delivery) -> bool:
-    """Say whether a file is no longer what was read, or not there any more."""
+    """Say whether a file is no longer what was read, or not there any more; what came over an object comes later."""
+    if is_address(one.location):
+        return False
     with suppress(OSError):
         now = os.stat(one.location)
         return (now.st_size, now.st_mtime_ns) != (one.bytes, one.modified_ns)
@@ -155,9 +185,9 @@ class Reading(NamedTuple):
     whole: int
 
 
-def _read(file: Path, length: int) -> Reading:
+def _read(location: str, length: int) -> Reading:
     digest, size, start, beginning, lines, whole = hashlib.sha256(), 0, b"", "", 0, 0
-    with file.open("rb") as octets:
+    with opened(location) as octets:
         while block := octets.read(min(BLOCK, length - size) if size < length else BLOCK):
             digest.update(block)
             start += block[: BLOCK - len(start)]

@@ -195,7 +195,7 @@ def _adopted_or_started(folder: Path) -> int:
     if lock is None:
         return server_process(folder)[0]
     try:
-        owner = _owner(folder / "data")
+        owner = owner_of(folder / "data")
         programs = _programs(folder, owner)
         if not (folder / "data").exists():
             _make_data(folder, programs, owner, lock)
@@ -225,7 +225,7 @@ def _lives(process: int) -> bool:
     return process > 0
 
 
-def _owner(data: Path) -> Owner | None:
+def owner_of(data: Path) -> Owner | None:
     """Choose who the server runs as: the one who runs this, but never root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return None

@@ -1,5 +1,6 @@
 """The one place where environment variables are read."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +18,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     lakehouse_home: Path = Field(_PROJECT / ".lakehouse", description="Folder of all embedded state.")
-    lakehouse_root: str = Field("", description="Where the Delta tables are; unset: tables/ under the home.")
-    data_path: str = Field("", description="Landing: the folder where source files are put.")
-    output_path: Path | None = Field(None, description="Where exports are written; unset: exports/ under the home.")
+    lakehouse_root: str = Field("", description="Folder or s3://bucket/prefix of the tables; unset: in the home.")
+    data_path: str = Field("", description="Landing: folder or s3://bucket/prefix of the source files.")
+    output_path: str = Field("", description="Folder or s3://bucket/prefix of the exports; unset: in the home.")
     frontend_path: Path | None = Field(None, description="Where output-sync copies the exports; unset: nowhere.")
     logs_path: Path | None = Field(None, description="Where run events are written; unset: logs/ under the home.")
     engine: Literal["sail", "spark"] = Field("sail", description="sail (in the process) or spark (local, Java 17+).")
     engine_partitions: int = Field(2, ge=1, le=1024, description="Partitions of a shuffle in the engine.")
+    spark_remote: str = Field("", description="Spark Connect server, sc://host:port; unset: the engine of ENGINE.")
+    spark_remote_token: SecretStr = Field(SecretStr(""), description="What that server asks for as its token.")
+    minio_endpoint: str = Field("", description="S3 service of s3:// addresses, http(s)://host:port; unset: AWS.")
+    minio_access_key: str = Field("", description="Its user; unset: what AWS_* variables say.")
+    minio_secret_key: SecretStr = Field(SecretStr(""), description="The user's secret.")
     transactions_source: Literal["files", "postgres"] = Field("files", description="Transactions: files or postgres.")
     settle_seconds: float = Field(2, ge=0, le=3600, description="A new file is looked at again so long after; 0: not.")
     lease_seconds: float = Field(60, ge=1, le=3600, description="A writer without a heartbeat for so long is dead.")
@@ -46,8 +52,26 @@ class Settings(BaseSettings):
         return self.lakehouse_root or str(self.lakehouse_home.absolute() / "tables")
 
     @property
+    def object_store(self) -> dict[str, str]:
+        """Say where objects are and who asks, in the variables that every client of S3 reads."""
+        said = {
+            "AWS_ENDPOINT_URL": self.minio_endpoint,
+            "AWS_ALLOW_HTTP": "true" if self.minio_endpoint.startswith("http://") else "",
+            "AWS_ACCESS_KEY_ID": self.minio_access_key,
+            "AWS_SECRET_ACCESS_KEY": self.minio_secret_key.get_secret_value(),
+            "AWS_REGION": "us-east-1" if self.minio_endpoint else "",
+        }
+        return {name: value for name, value in said.items() if value}
+
+    @property
     def exports(self) -> Path:
-        return self.output_path or self.lakehouse_home / "exports"
+        named = "" if self.exports_address else self.output_path
+        return Path(named) if named else self.lakehouse_home / "exports"
+
+    @property
+    def exports_address(self) -> str:
+        """Give where the exports are put as objects too; empty when nowhere."""
+        return self.output_path.rstrip("/") if self.output_path.startswith("s3://") else ""
 
     @property
     def documents(self) -> Path:
@@ -59,11 +83,16 @@ class Settings(BaseSettings):
 
 
 def load_settings(**changes: object) -> Settings:
-    """Read the environment; `changes` win over it. Errors: WrongUse naming the first wrong variable."""
+    """Read the environment; `changes` win over it. Errors: WrongUse naming the first wrong variable.
+
+    What is said of the object store is handed on in the environment: delta-rs, Sail, Arrow and Spark find it there.
+    """
     try:
-        return Settings(**changes)  # type: ignore[arg-type]  # pydantic validates them
+        settings = Settings(**changes)  # type: ignore[arg-type]  # pydantic validates them
+        os.environ.update(settings.object_store)
+        return settings
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
-        found = "(hidden)" if "PASSWORD" in name or "SECRET" in name else first["input"]
+        found = "(hidden)" if any(word in name for word in ("PASSWORD", "SECRET", "TOKEN")) else first["input"]
         raise WrongUse(name, found, first["msg"].removeprefix("Input should be ").lower()) from None

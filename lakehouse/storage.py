@@ -1,10 +1,12 @@
 """Read, write and restore Delta tables: the only module that knows paths and Delta."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,13 +17,15 @@ import pyarrow.dataset as pads
 from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, S3FileSystem, SubTreeFileSystem
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from lakehouse.durable import durable
 from lakehouse.errors import BrokenContract, StorageFailed
+from lakehouse.objects import SCHEME, is_address
 from lakehouse.table import Table
+from lakehouse.trust import probe, reach
 
 REMEDY = "Check that it exists, may be written and has room."
 
@@ -32,6 +36,14 @@ class Storage:
 
     root: str
     epoch: int = 0
+
+    def trust(self) -> None:
+        """Make sure that the place of the tables keeps what one writer at a time needs.
+
+        Errors: UnsafeStore, ServiceDown.
+        """
+        if is_address(self.root):
+            probe(self.root)
 
     def uri(self, table: Table) -> str:
         return f"{self.root}/{table.layer}/{table.name}"
@@ -49,7 +61,7 @@ class Storage:
         with told("create", self.uri(table)):
             if (found := self.version(table)) is not None:
                 return found
-            if "://" not in self.root:
+            if not is_address(self.root):
                 Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
             try:
                 with durable(f"create {table.qualified_name}"):
@@ -179,12 +191,15 @@ class Storage:
             return int(self.dataset(table, version).count_rows())
 
     def files(self, table: Table) -> FileSystem:
-        """Open the folder of a table."""
-        return self._files(table) or PyFileSystem(DeltaStorageHandler(self.uri(table)))
+        """Open the folder of a table, to list and remove files: Arrow's own would put empty objects for folders."""
+        return PyFileSystem(DeltaStorageHandler(self.uri(table))) if is_address(self.root) else self._files(table)
 
-    def _files(self, table: Table) -> SubTreeFileSystem | None:
-        """Give Arrow's own file system for a local table: delta-rs's is Python, and Arrow's threads outlive Python."""
-        return None if "://" in self.root else SubTreeFileSystem(self.uri(table), LocalFileSystem())
+    def _files(self, table: Table) -> SubTreeFileSystem:
+        """Give Arrow's own file system for a table: delta-rs's is Python, and Arrow's threads outlive Python."""
+        uri = self.uri(table)
+        if not is_address(uri):
+            return SubTreeFileSystem(uri, LocalFileSystem())
+        return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(os.environ.get("AWS_ENDPOINT_URL", "")))
 
     def _made_by(
         self, run_id: str, retries: int | None = None, note: Mapping[str, str] = MappingProxyType({})
@@ -193,7 +208,15 @@ class Storage:
         return CommitProperties(custom_metadata=told, max_commit_retries=retries)
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable:
+        if is_address(self.root):
+            reach(self.root)
         return DeltaTable(self.uri(table), version=version)
+
+
+@cache
+def _object_files(endpoint: str) -> S3FileSystem:
+    """Make Arrow's client of an object store, the only one that does not know where it is."""
+    return S3FileSystem(endpoint_override=endpoint or None)
 
 
 def conformed(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from lakehouse.landing import Delivery
+from lakehouse.objects import opened
 
 BLOCK = 1 << 20
 BLOCKS_AT_ONCE = 32
@@ -136,7 +137,7 @@ def read_bronze(connection: DuckDBPyConnection, batches: Iterable[pa.RecordBatch
 def is_there(delivery: Delivery) -> bool:
     """Say whether the file still begins with the bytes that were admitted."""
     digest = hashlib.sha256()
-    with suppress(OSError), open(delivery.location, "rb") as file:
+    with suppress(OSError), opened(delivery.location) as file:
         for octets in _pieces(file, delivery.bytes):
             digest.update(octets)
     return digest.hexdigest() == delivery.sha256
@@ -156,7 +157,7 @@ def _blocks(deliveries: Iterable[Delivery]) -> Iterator[pa.RecordBatch]:
     """Give whole lines of files, a MiB at a time, with how many lines came before."""
     for delivery in deliveries:
         before = 0
-        with open(delivery.location, "rb") as file:
+        with opened(delivery.location) as file:
             for octets in _pieces(file, delivery.bytes):
                 yield pa.record_batch([[delivery.source_id], [before], [octets]], schema=BLOCKS)
                 before += octets.count(b"\n")

@@ -1,12 +1,14 @@
 """Count what a source holds, independently of how it is read: the ledger's source side.
 
-Standard library only, and nothing shared with the kernels: a mistake there must not repeat itself here.
+Nothing is shared with the kernels: a mistake there must not repeat itself here.
 """
 
 import hashlib
 import re
 import sys
 from typing import BinaryIO, NamedTuple
+
+from lakehouse.objects import opened
 
 BLOCK = 1 << 20
 MARK = b"\xef\xbb\xbf"
@@ -26,15 +28,15 @@ class Count(NamedTuple):
 
 
 def recount(location: str, until: int = sys.maxsize) -> Count:
-    """Count a file's lines and units, and hash its bytes, in one pass. Memory: a block and the longest line.
+    """Count the lines and units of a file or object, and hash its bytes, in one pass.
 
     What was written after the first `until` bytes is not looked at. A line is what a line feed ends, and what follows
     the last one when it is not empty. A UTF-8 mark at the start is hashed, but is no line content. Units: see
-    `line_units`. Errors: OSError.
+    `line_units`. Memory: a block and the longest line. Errors: OSError.
     """
     lines = units = size = headers = 0
     digest = hashlib.sha256()
-    with open(location, "rb") as file:
+    with opened(location) as file:
         while data := _whole_lines(file, until - size):
             digest.update(data)
             text = data.removeprefix(MARK) if size == 0 else data

@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
 from lakehouse.deferred import deferred
 from lakehouse.errors import LakehouseError, ServiceDown
+from lakehouse.objects import is_address
 from quality.recount import Count, recount
 from quality.verdict import Verdict
 
@@ -166,6 +167,10 @@ class _Child:
     def answer(self, request: dict[str, Any]) -> object:
         match request:
             case {"do": "recount", "location": location, "until": until}:
+                if is_address(location):
+                    from lakehouse.settings import load_settings
+
+                    load_settings()  # says where objects are, and who asks
                 return recount(location, until)
             case {"do": "prepare"}:
                 self.prepare()

@@ -6,6 +6,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse.kernels.lines import numbered_lines
+from lakehouse.objects import opened
 from lakehouse.table import BIGINT, INT, STRING, Column, Table
 
 COLUMNS = (
@@ -25,7 +26,6 @@ def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for source in batch.to_pylist():
-            with open(source["location"], "rb") as file:
-                file.seek(source["carried_bytes"] or 0)
+            with opened(source["location"], source["carried_bytes"] or 0) as file:
                 before, until = source["carried_lines"] or 0, source["bytes"]  # somebody may write behind them by now
                 yield from numbered_lines(file, source["source_id"], before=before, until=until)

@@ -291,7 +291,7 @@ def test_root_can_use_a_wheel_nobody_else_can_reach(tmp_path: Path, monkeypatch:
         (site / part.name).parent.mkdir(exist_ok=True)
         subprocess.run(["cp", "-r", str(part), str(site)], check=True)
     monkeypatch.setattr(keeper, "wheel_installations", lambda: [site / found[0].relative_to(found[0].parents[2])])
-    owner = keeper._owner(tmp_path)
+    owner = keeper.owner_of(tmp_path)
     assert keeper._version(site / found[0].relative_to(found[0].parents[2]), owner) == ""
     copied = keeper._reachable_copy(tmp_path)
     assert keeper._version(copied[0], owner) != ""

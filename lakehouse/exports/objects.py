@@ -1,0 +1,66 @@
+"""Exports as objects: every file of a release under a prefix of its own, then one small object that names it.
+
+A reader gets `current.json` and then what it names; that outlives the next publication, as folders do.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from lakehouse.durable import durable
+from lakehouse.errors import StorageFailed
+from lakehouse.exports.manifest import MANIFEST, described, manifest_in
+from lakehouse.objects import listed, opened, put, remove
+
+POINTER = "current.json"
+REMEDY = "Check that it exists and may be written, then run this again."
+log = logging.getLogger(__name__)
+
+
+class Current(NamedTuple):
+    """What the pointer says: the release, and the prefix under which its files are."""
+
+    release_id: int
+    prefix: str
+
+
+def current(address: str) -> Current | None:
+    """Read the pointer; None where nothing was published. Errors: StorageFailed."""
+    try:
+        with opened(f"{address}/{POINTER}") as file:
+            return Current(**json.load(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageFailed("read", f"{address}/{POINTER}", _reason(error), REMEDY) from None
+
+
+def mirrored(folder: Path, address: str) -> None:
+    """Publish a folder of exports, as its manifest lists it, under an address; errors: StorageFailed.
+
+    Nothing is written when it is there already. What was published before the last publication is removed.
+    """
+    manifest = manifest_in(folder)
+    if manifest is None:
+        raise StorageFailed("publish", str(folder), "it has no manifest", "Publish it: `lakehouse export`.")
+    content = (folder / MANIFEST).read_bytes()
+    new = Current(manifest.release_id, f"releases/{manifest.release_id}-{described(content).sha256[:12]}")
+    before = current(address)
+    if before == new:
+        return
+    try:
+        for path in (*manifest.files, MANIFEST):
+            put(f"{address}/{new.prefix}/{path}", (folder / path).read_bytes())
+        with durable("point to the exports"):
+            put(f"{address}/{POINTER}", json.dumps(new._asdict()).encode())
+        staying = tuple(f"{kept.prefix}/" for kept in (new, before) if kept)
+        outlived = [one.key for one in listed(address) if one.key.startswith("releases/")]
+        remove(address, [key for key in outlived if not key.startswith(staying)])
+    except OSError as error:
+        raise StorageFailed("publish exports as", address, _reason(error), REMEDY) from None
+    log.info("published %d objects of release %d as %s", len(manifest.files), manifest.release_id, address)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

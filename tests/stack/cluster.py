@@ -1,0 +1,102 @@
+"""The whole stack for a test: started once, pointed at by every command, its runs triggered through a worker."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.stack import stack
+from infra.stack.plan import PROJECT, Plan, planned
+from lakehouse.lease import NOTE
+from lakehouse.objects import put
+from lakehouse.ops import releases
+from lakehouse.settings import load_settings
+from lakehouse.storage import Storage
+from tests.flows.command import answer, lakehouse
+
+FLOW = "medallion-etl/daily"
+PARAMETERS = {"enable_quality_checks": "false", "min_rows_threshold": "100", "min_support": "0.02"}
+RUN_SECONDS = 1_800
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running stack, and the home its workers have."""
+
+    plan: Plan
+    home: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self.plan.clients | {"PREFECT_HOME": str(self.home / "client")}
+
+    def lakehouse(self, *arguments: object) -> str:
+        """Run the command line against the stack, and hold it to success; give its output."""
+        done = lakehouse(self.home, *arguments, env=self.env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def answer(self, *arguments: object) -> Any:
+        return answer(self.home, *arguments, env=self.env)
+
+    def deliver(self, file: Path) -> None:
+        """Put a transactions file into the landing."""
+        load_settings(**{n.lower(): v for n, v in self.plan.clients.items() if n.startswith("MINIO_")})
+        put(f"{self.plan.clients['DATA_PATH']}/transactions/{file.name}", file.read_bytes())
+
+    def begun(self) -> subprocess.Popen[str]:
+        """Trigger a run of the deployment and watch it; its exit code says how it ended."""
+        asked = [word for name, value in PARAMETERS.items() for word in ("-p", f"{name}={value}")]
+        return self._prefect("deployment", "run", FLOW, "--watch", *asked)
+
+    def run(self) -> str:
+        """Run the deployment, and hold it to success."""
+        watching = self.begun()
+        said, _ = watching.communicate(timeout=RUN_SECONDS)
+        assert watching.returncode == 0, said + self.log("worker-etl")
+        return said
+
+    def deploy(self) -> None:
+        deploying = self._prefect("--no-prompt", "deploy", "--name", FLOW)
+        said, _ = deploying.communicate(timeout=600)
+        assert deploying.returncode == 0, said
+
+    def log(self, name: str) -> str:
+        return (self.plan.folder / "logs" / f"{name}.log").read_text(errors="replace")[-3_000:]
+
+    def is_leased(self) -> bool:
+        """Say whether somebody holds the lease."""
+        load_settings(**{n.lower(): v for n, v in self.plan.clients.items() if n.startswith("MINIO_")})
+        storage = Storage(self.plan.clients["LAKEHOUSE_ROOT"])
+        version = storage.version(releases.TABLE)
+        noted = storage.note(releases.TABLE, version, NOTE) if version is not None else None
+        return noted is not None and '"is_held": true' in noted
+
+    def _prefect(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect", *words],
+            cwd=PROJECT,
+            env=self.plan.services | self.env | {"NO_COLOR": "1", "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@contextmanager
+def cluster(home: Path) -> Iterator[Cluster]:
+    """Start the stack of a home, and end it."""
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    plan = planned(home / "stack")
+    try:
+        stack.up(plan, lambda _: None)
+        started = Cluster(plan, home)
+        started.deploy()
+        yield started
+    finally:
+        stack.down(plan.folder)

@@ -1,0 +1,138 @@
+"""The same gold from Spark, MinIO, PostgreSQL and a Prefect worker as from a folder and the engine in the process."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.stack import process, stack
+from infra.stack.process import members, running, will_say
+from infra.stack.spark import WORKERS
+from lakehouse.sample import write_sample
+from tests.flows.command import answer, lakehouse
+from tests.stack.cluster import PARAMETERS, Cluster, cluster
+
+pytestmark = pytest.mark.timeout(3_600)
+RECEIPTS, DAYS, STORES = 400, 40, 3
+ASKED = ("--no-prefect", "--no-checks", "--min-support", PARAMETERS["min_support"])
+LEAST = ("--min-rows-threshold", PARAMETERS["min_rows_threshold"])
+
+
+class Embedded:
+    """The same deliveries in a folder, run without any service: what the cluster must come to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.landing, self.home = folder / "landing", folder / "home"
+        write_sample(self.landing, receipts=RECEIPTS, days=DAYS, stores=STORES)
+        self.files = sorted((self.landing / "transactions").iterdir())
+
+    def digests(self) -> object:
+        done = lakehouse(self.home, "run", "--source", self.landing, *ASKED, *LEAST)
+        assert done.returncode == 0, done.stderr
+        return answer(self.home, "digest")
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+    return Embedded(tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture(scope="module")
+def running_cluster(tmp_path_factory: pytest.TempPathFactory, embedded: Embedded) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        started.lakehouse("load", "--source", embedded.landing)
+        yield started
+
+
+def test_a_landing_a_day_more_and_a_correction_come_to_the_embedded_gold(
+    running_cluster: Cluster, embedded: Embedded
+) -> None:
+    last = embedded.files[-1]
+    content = last.read_bytes()
+    last.unlink()
+    for file in embedded.files[:-1]:
+        running_cluster.deliver(file)
+    corrected = content.replace(b"\n", b" 7\n", 1)
+    for delivered in (None, content, corrected):
+        if delivered is not None:
+            last.write_bytes(delivered)
+            running_cluster.deliver(last)
+        running_cluster.run()
+        assert running_cluster.answer("digest") == embedded.digests()
+        assert not running_cluster.is_leased()
+    newest = running_cluster.answer("releases")[-1]
+    assert (newest["release_id"], newest["engine"]) == (3, "spark")
+    assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
+    running_cluster.run()
+    assert running_cluster.answer("releases")[-1]["release_id"] == 3
+
+
+def _killed(name: str) -> Callable[[Cluster], None]:
+    return lambda at: stack.kill(at.plan.folder, name)
+
+
+def _flow_process(at: Cluster) -> None:
+    worker = running("worker-etl", at.plan.folder)
+    assert worker is not None
+    flows = [pid for pid in _children(worker.pid) if pid != worker.pid]
+    assert flows, "a run is under way"
+    for pid in flows:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _executor(at: Cluster) -> None:
+    found = [
+        pid
+        for name in WORKERS
+        if (leader := running(name, at.plan.folder))
+        for pid, command in members(leader.pid).items()
+        if "CoarseGrainedExecutorBackend" in command and command.startswith(("/", "java"))
+    ]
+    assert found, "an executor works"
+    os.kill(found[0], signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [int(child) for one in listed for child in one.read_text().split()]
+    return [*found, *(deeper for child in found for deeper in _children(child))]
+
+
+# What is killed in the middle of a run, and which service is begun again for the next.
+KILLS: dict[str, tuple[Callable[[Cluster], None], str | None]] = {
+    "the flow process": (_flow_process, None),
+    "the Prefect worker": (_killed("worker-etl"), "worker-etl"),
+    "an executor": (_executor, None),
+    "the Spark Connect server": (_killed("spark-connect"), "spark-connect"),
+    "MinIO": (_killed("minio"), "minio"),
+    "PostgreSQL": (_killed("postgres"), "postgres"),
+    "the Prefect server": (_killed("prefect-server"), "prefect-server"),
+}
+
+
+@pytest.mark.parametrize("victim", KILLS)
+def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
+    running_cluster: Cluster, embedded: Embedded, victim: str
+) -> None:
+    kill, service = KILLS[victim]
+    more = embedded.landing / "transactions" / f"{list(KILLS).index(victim)}_Tran.csv"
+    more.write_bytes(b"".join(embedded.files[0].read_bytes().splitlines(keepends=True)[: 20 + len(victim)]))
+    running_cluster.deliver(more)
+    is_building = will_say("task_started rules", process.log_of("worker-etl", running_cluster.plan.folder))
+    watching = running_cluster.begun()
+    while not is_building():
+        assert watching.poll() is None, running_cluster.log("worker-etl")
+        time.sleep(0.1)
+    kill(running_cluster)
+    if service:
+        stack.begin(running_cluster.plan, service)
+    if victim in ("the flow process", "the Prefect worker"):
+        watching.kill()  # nobody tells it how the run ends
+    watching.communicate(timeout=1_800)
+    running_cluster.run()
+    assert running_cluster.answer("digest") == embedded.digests()
+    assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
+    assert not running_cluster.is_leased()

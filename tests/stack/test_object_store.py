@@ -1,0 +1,203 @@
+"""Tables, landing and lease on a real S3 store, with the engine in the process."""
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Barrier
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.data_files import remove, unneeded
+from lakehouse.errors import LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
+from lakehouse.exports.manifest import Manifest
+from lakehouse.exports.objects import current
+from lakehouse.landing import transaction_files
+from lakehouse.lease import take
+from lakehouse.objects import listed, opened, put
+from lakehouse.ops import releases
+from lakehouse.sample import write_sample
+from lakehouse.settings import load_settings
+from lakehouse.storage import Storage
+from lakehouse.table import STRING, Column, Layer, Table
+from lakehouse.trust import probe, reach
+from tests.flows.command import answer, lakehouse
+from tests.stack.careless_store import careless_store
+from tests.stack.conftest import put_all
+
+RUN = ("run", "--no-prefect", "--no-checks", "--min-support", "0.02")
+WRITERS = 8
+NAMES = (Column("name", STRING, "A name."),)
+
+
+@pytest.mark.timeout(1_200)
+def test_a_folder_and_a_store_come_to_the_same_gold_day_by_day(tmp_path: Path, at_store: dict[str, str]) -> None:
+    load_settings()
+    sample, home = tmp_path / "sample", tmp_path / "home"
+    write_sample(sample, receipts=400, days=40, stores=3)
+    loaded = lakehouse(home, "load", "--source", sample)
+    assert loaded.returncode == 0, loaded.stderr
+    last = max((sample / "transactions").iterdir())
+    held_back = last.read_bytes()
+    last.unlink()
+    there = at_store | {"LAKEHOUSE_ROOT": "s3://lakehouse/day-by-day", "DATA_PATH": "s3://landing/day-by-day"}
+    there |= {"OUTPUT_PATH": "s3://exports/day-by-day"}
+    here = {"DATA_PATH": str(sample)}
+
+    def both() -> None:
+        put_all(sample, there["DATA_PATH"])
+        for env in (here, there):
+            done = lakehouse(home, *RUN, env=env)
+            assert done.returncode == 0, done.stderr
+        assert answer(home, "digest", env=there) == answer(home, "digest", env=here)
+        assert not re.search(f"{at_store['MINIO_SECRET_KEY']}", done.stdout + done.stderr)
+
+    both()
+    last.write_bytes(held_back)  # a day more
+    both()
+    last.write_bytes(held_back.replace(b"\n", b" 7\n", 1))  # the same file again, with a unit more
+    both()
+    shown = current(there["OUTPUT_PATH"])
+    assert shown is not None and shown.release_id == 3
+    found = {one.key for one in listed(there["OUTPUT_PATH"])}
+    with opened(f"{there['OUTPUT_PATH']}/{shown.prefix}/manifest.json") as file:
+        files = Manifest.model_validate_json(file.read()).files
+    assert {f"{shown.prefix}/{path}" for path in files} < found
+    assert {key.split("/")[1].split("-")[0] for key in found if "/" in key} == {"2", "3"}
+    again = lakehouse(home, *RUN, env=there)
+    assert "Nothing new since release 3" in again.stdout
+
+
+def test_one_of_many_writers_on_top_of_a_version_wins(at_store: dict[str, str]) -> None:
+    load_settings()
+    storage = Storage("s3://lakehouse/raced")
+    version = storage.create(releases.TABLE, "first")
+    together = Barrier(WRITERS)
+
+    def write(number: int) -> bool:
+        together.wait()
+        try:
+            storage.append(releases.TABLE, [], f"run {number}", after=version)
+        except StorageFailed:
+            return False
+        return True
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        won = list(writers.map(write, range(WRITERS)))
+    assert won.count(True) == 1
+    assert storage.writers(releases.TABLE, version, version + 1) == {version + 1: f"run {won.index(True)}"}
+
+
+def test_a_lease_that_is_held_keeps_others_out(at_store: dict[str, str]) -> None:
+    load_settings()
+    storage = Storage("s3://lakehouse/leased")
+    with take(storage, "one", "test", 60, 0, print), pytest.raises(LeaseTaken, match="test one"):
+        take(storage, "two", "test", 60, 0, print)
+    take(storage, "three", "test", 60, 0, print).give_back()
+
+
+def test_files_that_nobody_needs_are_found_and_removed(at_store: dict[str, str]) -> None:
+    load_settings()
+    storage = Storage("s3://lakehouse/vacuumed")
+    made = Table(layer=Layer.GOLD, group="g", name="names", doc="One row per name.", columns=NAMES, keys=("name",))
+    storage.create(made, "r1")
+    for word in ("old", "new"):
+        rows = pa.table({"name": [word]}, made.arrow_schema)
+        version = storage.write(made, rows.to_reader(), "r1")
+    later = datetime.now(UTC) + timedelta(hours=1)
+    found = unneeded(storage, made, [version], later)
+    assert len(found) == 1
+    remove(storage, made, found)
+    assert unneeded(storage, made, [version], later) == {}
+    assert storage.rows(made, version).to_pylist() == [{"name": "new"}]
+    assert not [one for one in listed(storage.uri(made)) if one.bytes == 0]
+
+
+def test_an_object_is_read_from_a_byte_on(at_store: dict[str, str]) -> None:
+    load_settings()
+    content = bytes(range(256)) * 20_000
+    put("s3://landing/bytes/some.bin", content)
+    with opened("s3://landing/bytes/some.bin") as whole, opened("s3://landing/bytes/some.bin", 3_000_000) as rest:
+        assert rest.tell() == 3_000_000
+        assert rest.read(7) + rest.read() == content[3_000_000:]
+        assert whole.read() == content
+    with pytest.raises(FileNotFoundError):
+        opened("s3://landing/bytes/none.bin")
+
+
+def test_a_landing_lists_the_files_of_its_own_folder(at_store: dict[str, str]) -> None:
+    load_settings()
+    for key in ("transactions/a.csv", "transactions/deeper/b.csv", "transactions/c.txt"):
+        put(f"s3://landing/listed/{key}", b"2024-01-01|1|2|3\n")
+    put("s3://landing/listed/transactions/empty.csv", b"")
+    found = transaction_files("s3://landing/listed/")
+    assert [(one.path, one.problem) for one in found] == [
+        ("transactions/a.csv", None),
+        ("transactions/empty.csv", "it is empty"),
+    ]
+
+
+def test_a_real_store_can_be_trusted_and_nothing_is_left_of_the_probe(at_store: dict[str, str]) -> None:
+    load_settings()
+    probe("s3://lakehouse/probed")
+    assert listed("s3://lakehouse/probed") == []
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("overwrites", "it wrote over an object that was to be created"),
+        ("every racer wins", "of 8 writers creating one object 8 won"),
+        ("lists nothing", "of 2 objects written it lists 0"),
+    ],
+)
+def test_a_careless_store_is_refused_by_name(at_store: dict[str, str], how: str, said: str) -> None:
+    with careless_store(how) as address:
+        load_settings(minio_endpoint=address)
+        with pytest.raises(UnsafeStore, match=said):
+            Storage("s3://lakehouse/tables").trust()
+
+
+def test_a_store_that_keeps_to_the_protocol_is_not_refused(at_store: dict[str, str]) -> None:
+    with careless_store("sound") as address:
+        load_settings(minio_endpoint=address)
+        Storage("s3://lakehouse/tables").trust()
+
+
+def test_a_careless_store_ends_a_run_before_it_writes(tmp_path: Path, store: dict[str, str]) -> None:
+    with careless_store("overwrites") as address:
+        write_sample(tmp_path / "sample", receipts=400, days=5, stores=1)
+        env = store | {"MINIO_ENDPOINT": address, "LAKEHOUSE_ROOT": "s3://lakehouse/tables"}
+        done = lakehouse(tmp_path / "home", *RUN, "--source", tmp_path / "sample", env=env)
+    assert done.returncode == 1
+    assert "Nothing is written to s3://lakehouse/tables: it wrote over an object" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"MINIO_SECRET_KEY": "not-the-secret"}, "it refuses the user or the secret"),
+        ({"MINIO_ACCESS_KEY": "nobody"}, "it refuses the user or the secret"),
+        ({"LAKEHOUSE_ROOT": "s3://nowhere/tables"}, "there is no such bucket|it refuses the user or the secret"),
+        ({"MINIO_ENDPOINT": "http://127.0.0.1:1"}, "nothing answers there"),
+    ],
+    ids=["secret", "user", "bucket", "endpoint"],
+)
+def test_a_wrong_setting_is_one_sentence(
+    tmp_path: Path, store: dict[str, str], wrong: dict[str, str], said: str
+) -> None:
+    env = store | {"LAKEHOUSE_ROOT": "s3://lakehouse/tables"} | wrong
+    done = lakehouse(tmp_path, "status", env=env)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"The object store at \S+ failed: ({said}).*\n", done.stderr)
+    assert env["MINIO_SECRET_KEY"] not in done.stderr
+
+
+def test_nothing_that_answers_is_told_in_seconds(at_store: dict[str, str]) -> None:
+    load_settings(minio_endpoint="http://127.0.0.1:1")
+    since = time.monotonic()
+    with pytest.raises(ServiceDown, match="nothing answers there"):
+        reach("s3://lakehouse/nowhere")
+    assert time.monotonic() - since < 15
