@@ -312,6 +312,11 @@ def test_a_command_is_one_its_image_has(name: str) -> None:
                 check=True,
             ).stdout
             assert [word for word in words if word.startswith("--") and word not in said] == []
+        case ["lakehouse", command]:
+            known = subprocess.run(
+                [PROJECT / ".venv" / "bin" / "lakehouse", "--help"], capture_output=True, text=True, check=True
+            ).stdout
+            assert command in known.split()
         case ["spark-class" | "spark-submit" as program, *words]:
             assert importlib.util.find_spec("pyspark")
             import pyspark
