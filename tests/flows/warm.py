@@ -133,7 +133,7 @@ def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, o
     os.environ.update(env)
     sys.argv = ["lakehouse", *arguments]
     before()
-    from flows.entry import main
+    from deployments.entry import main
 
     main()
 
