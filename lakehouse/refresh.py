@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -129,14 +129,17 @@ class Building:
         self._advance()
 
     def wait(self, tables: Iterable[Table]) -> list[Written]:
-        """Wait for tables; errors: the first one's that failed."""
-        return [self._results[t.qualified_name].result() for t in tables if t.qualified_name in self._results]
+        """Wait until every one of the tables is written or failed; errors: the first one's that failed."""
+        results = [self._results[t.qualified_name] for t in tables if t.qualified_name in self._results]
+        wait(results)  # whoever puts the others back after a failure must not meet one that is still being written
+        return [result.result() for result in results]
 
     def close(self) -> None:
         """Begin nothing more, and wait for what was begun; who still waits for the rest gets CancelledError."""
         with self._lock:
             for name in self._waiting:
                 self._results[name].cancel()
+                self._results[name].set_running_or_notify_cancel()
             self._waiting.clear()
         self._pool.shutdown(wait=True)
 

@@ -68,6 +68,28 @@ def test_a_table_is_built_of_the_versions_at_hand(shop: Workshop) -> None:
     assert days(shop) == [(date(2024, 1, 5), 2)]
 
 
+def test_a_failure_is_told_when_nothing_asked_for_is_being_written_any_more(shop: Workshop) -> None:
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1)])
+    for table in (sales_days.TABLE, daily_sales.TABLE):
+        shop.versions[table.qualified_name] = shop.storage.create(table, "r1")
+    has_failed = threading.Event()
+
+    def broken(**_: DataFrame) -> DataFrame:
+        has_failed.set()
+        raise ValueError("broken")
+
+    def late(receipts: DataFrame) -> DataFrame:
+        assert has_failed.wait(60)
+        return sales_days.build(receipts)
+
+    failing = Entry(replace(monthly_sales.TABLE, inputs={}), broken, "")
+    building = Building(shop, [failing, Entry(sales_days.TABLE, late, "")], lambda _: None)
+    with pytest.raises(ValueError, match="broken"):
+        building.wait([monthly_sales.TABLE, sales_days.TABLE])
+    assert shop.versions[DAYS] == 1
+    building.close()
+
+
 def test_only_the_touched_months_are_built_anew(shop: Workshop) -> None:
     given(shop, receipts.TABLE, [receipt("2024-01-05", 1), receipt("2024-02-05", 2)])
     refresh(shop, ENTRY(DAYS))
