@@ -1,14 +1,12 @@
 """Count what a source holds, independently of how it is read: the ledger's source side.
 
-Nothing is shared with the kernels: a mistake there must not repeat itself here.
+Standard library only, and nothing shared with the kernels: a mistake there must not repeat itself here.
 """
 
 import hashlib
 import re
 import sys
 from typing import BinaryIO, NamedTuple
-
-from lakehouse.objects import opened
 
 BLOCK = 1 << 20
 MARK = b"\xef\xbb\xbf"
@@ -28,7 +26,13 @@ class Count(NamedTuple):
 
 
 def recount(location: str, until: int = sys.maxsize) -> Count:
-    """Count the lines and units of a file or object, and hash its bytes, in one pass.
+    """Count the lines and units of a file, and hash its bytes, in one pass: see `counted`. Errors: OSError."""
+    with open(location, "rb") as file:
+        return counted(file, until)
+
+
+def counted(file: BinaryIO, until: int = sys.maxsize) -> Count:
+    """Count the lines and units of what is read, and hash its bytes, in one pass.
 
     What was written after the first `until` bytes is not looked at. A line is what a line feed ends, and what follows
     the last one when it is not empty. A UTF-8 mark at the start is hashed, but is no line content. Units: see
@@ -36,14 +40,13 @@ def recount(location: str, until: int = sys.maxsize) -> Count:
     """
     lines = units = size = headers = 0
     digest = hashlib.sha256()
-    with opened(location) as file:
-        while data := _whole_lines(file, until - size):
-            digest.update(data)
-            text = data.removeprefix(MARK) if size == 0 else data
-            headers = headers if size else int(_is_header(text))
-            size += len(data)
-            lines += text.count(b"\n") + (text != b"" and not text.endswith(b"\n"))
-            units += _units_of(text)
+    while data := _whole_lines(file, until - size):
+        digest.update(data)
+        text = data.removeprefix(MARK) if size == 0 else data
+        headers = headers if size else int(_is_header(text))
+        size += len(data)
+        lines += text.count(b"\n") + (text != b"" and not text.endswith(b"\n"))
+        units += _units_of(text)
     return Count(lines, units, size, digest.hexdigest(), headers)
 
 
