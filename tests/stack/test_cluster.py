@@ -113,6 +113,7 @@ KILLS: dict[str, tuple[Callable[[Cluster], None], str | None]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", KILLS)
 def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     running_cluster: Cluster, embedded: Embedded, victim: str
