@@ -14,7 +14,10 @@ from tests.crash.scenes import Scene, scenes
 
 PROJECT = Path(__file__).parents[2]
 SEED = 4
-ELSEWHERE = {"heartbeat": "tests/lakehouse/test_lease.py: when one comes depends on the clock"}
+ELSEWHERE = {
+    "heartbeat": "tests/lakehouse/test_lease.py: when one comes depends on the clock",
+    "point to the exports": "tests/stack/test_object_store.py: it needs an object store",
+}
 Played = dict[str, Scene]
 
 

@@ -15,7 +15,7 @@ from lakehouse.sample import write_sample
 from tests.flows.command import answer, lakehouse
 from tests.stack.cluster import PARAMETERS, Cluster, cluster
 
-pytestmark = pytest.mark.timeout(3_600)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3_600)]
 RECEIPTS, DAYS, STORES = 400, 40, 3
 ASKED = ("--no-prefect", "--no-checks", "--min-support", PARAMETERS["min_support"])
 LEAST = ("--min-rows-threshold", PARAMETERS["min_rows_threshold"])
@@ -113,7 +113,6 @@ KILLS: dict[str, tuple[Callable[[Cluster], None], str | None]] = {
 }
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("victim", KILLS)
 def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     running_cluster: Cluster, embedded: Embedded, victim: str

@@ -10,10 +10,11 @@ from threading import Barrier
 import pyarrow as pa
 import pytest
 
+from lakehouse import durable
 from lakehouse.data_files import remove, unneeded
 from lakehouse.errors import LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
-from lakehouse.exports.manifest import Manifest
-from lakehouse.exports.objects import current
+from lakehouse.exports.manifest import MANIFEST, Manifest, described
+from lakehouse.exports.objects import current, mirrored
 from lakehouse.landing import transaction_files
 from lakehouse.lease import take
 from lakehouse.objects import listed, opened, put
@@ -125,6 +126,43 @@ def test_an_object_is_read_from_a_byte_on(at_store: dict[str, str]) -> None:
         assert whole.read() == content
     with pytest.raises(FileNotFoundError):
         opened("s3://landing/bytes/none.bin")
+
+
+def exports_of(folder: Path, number: int) -> Path:
+    """Make a folder of exports of a release, with a document that says its number."""
+    folder.mkdir()
+    content = f'{{"release": {number}}}'.encode()
+    (folder / "totals.json").write_bytes(content)
+    made = datetime(2024, 1, number, tzinfo=UTC)
+    told = {"totals.json": described(content)}
+    manifest = Manifest(release_id=number, created_at=made, verified=True, groups={}, files=told)
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    return folder
+
+
+def test_exports_cut_off_before_the_pointer_leave_the_earlier_ones(tmp_path: Path, at_store: dict[str, str]) -> None:
+    load_settings()
+    address = "s3://exports/cut-off"
+    first, second = (exports_of(tmp_path / str(number), number) for number in (1, 2))
+    mirrored(first, address)
+
+    def cut(step: str, moment: str) -> None:
+        if (step, moment) == ("point to the exports", "before"):
+            raise KeyboardInterrupt
+
+    durable.watched_by(cut)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mirrored(second, address)
+    finally:
+        durable.watched_by(durable.nobody)
+    for folder, number in ((None, 1), (second, 2)):
+        if folder:
+            mirrored(folder, address)
+        found = current(address)
+        assert found is not None and found.release_id == number
+        with opened(f"{address}/{found.prefix}/totals.json") as file:
+            assert file.read() == f'{{"release": {number}}}'.encode()
 
 
 def test_a_landing_lists_the_files_of_its_own_folder(at_store: dict[str, str]) -> None:
