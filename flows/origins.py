@@ -45,8 +45,9 @@ def _at_its_place(row: Mapping[str, Any]) -> Delivery | None:
 
 
 def _restored(row: Mapping[str, Any], folder: Path) -> Delivery:
+    """Name the file made of a source's lines; it has bytes of its own, and all of them are to be read."""
     file = folder / f"{row['source_id']}.csv"
-    return Delivery(row["entity"], row["path"], str(file), row["sha256"], row["bytes"])
+    return Delivery(row["entity"], row["path"], str(file), row["sha256"], file.stat().st_size)
 
 
 def _write_lines(opened: Snapshot, entity: str, ids: list[int], folder: Path) -> None:

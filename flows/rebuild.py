@@ -88,7 +88,9 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
             _give(work, opened)
             step("bronze", lambda: work.land(found))
             work.counts |= {
-                d.source_id: (d, settled(known[d.source_id], d)) for d in deliveries if d.source_id in known
+                d.source_id: (d, settled(known[d.source_id]._replace(bytes=d.bytes), d))
+                for d in deliveries
+                if d.source_id in known
             }
             step("rules", lambda: work.keep_rules(found))
             step("ledger", partial(work.account, found))
