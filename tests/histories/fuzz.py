@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from lakehouse.engine import start
 from lakehouse.settings import load_settings
 from quality.worker import Worker
+from tests.histories.lives import Memory, lived_through
 from tests.histories.steps import History, histories
-from tests.histories.world import Kept, Memory, lived_through
+from tests.histories.world import Kept
 
 ROUND = 50  # histories under one seed
 

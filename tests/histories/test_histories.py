@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from tests.histories.lives import Memory, lived_through
 from tests.histories.steps import Again, Deliver, History, Run, Step, histories
-from tests.histories.world import Kept, Memory, lived_through
+from tests.histories.world import Kept
 
 SHARDS, EACH = 8, 25
 

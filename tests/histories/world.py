@@ -1,18 +1,16 @@
 """A lakehouse to which a history happens, held after every run to what it must be."""
 
-import itertools
-import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from rich.console import Console
 
 from flows import workbench
@@ -27,6 +25,7 @@ from flows.workbench import Bench, Choice, Reason
 from lakehouse import catalog, durable, landing, release
 from lakehouse.admission import heads_of
 from lakehouse.engine import Engine
+from lakehouse.errors import Blocked
 from lakehouse.exports.publish import exported
 from lakehouse.landing import Delivery
 from lakehouse.parameters import Parameters, validated
@@ -36,13 +35,13 @@ from lakehouse.settings import load_settings
 from lakehouse.storage import Storage
 from lakehouse.table import Layer
 from quality.worker import Worker
+from tests.histories.kills import Killed, Killer
 from tests.histories.shop import BROKEN, PRODUCTS, REFERENCES, Decision, Shop, source_id_of
 from tests.histories.steps import (
     Again,
     Deliver,
     Fix,
     Grow,
-    History,
     Kill,
     Refer,
     Replay,
@@ -60,58 +59,6 @@ ENTITIES = dict(zip(PRODUCTS, ("categories", "product_categories"), strict=True)
 FIRST = {"transactions/a.csv": b"2024-01-10|1|1|1 2\n2024-02-29|1|2|2 2 3\n2024-01-10|1|7|4 x\n2024-03-31|2|1|1 4\n"}
 
 Digests = dict[str, str]
-
-
-class Killed(BaseException):
-    """The process is gone: nobody may catch it, and nothing durable happens after it."""
-
-
-class Counted:
-    """Number the durable steps of a run as they begin; builds run beside each other, so one may end after the next.
-
-    Heartbeats have no number: they come when they come.
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._begun = itertools.count()
-
-    def number(self, step: str, moment: str) -> int:
-        if step == "heartbeat":
-            return -1
-        if moment == "before":
-            self._numbers[step] = next(self._begun)
-        return self._numbers[step]
-
-
-@dataclass
-class Killer:
-    """Die at the so many-th durable step and stay dead; what would only keep or give back the lease ends silently."""
-
-    at: int
-    moment: str
-    counted: Counted = field(default_factory=Counted)
-    is_dead: bool = False
-
-    def __call__(self, step: str, moment: str) -> None:
-        self.is_dead |= (self.counted.number(step, moment), moment) == (self.at, self.moment)
-        if self.is_dead and step in ("heartbeat", "give back the lease"):
-            raise OSError("the process is gone")
-        if self.is_dead:
-            raise Killed
-
-
-@dataclass
-class Memory:
-    """What the digests of a state of the shop were, wherever it was reached; and a home that has a release."""
-
-    digests: dict[object, Digests] = field(default_factory=dict)
-    begun: Path | None = None
-    lived: Counter[str] = field(default_factory=Counter)
-
-    def said(self) -> str:
-        """Say what happened so far."""
-        return ", ".join(f"{count} {name}" for name, count in sorted(self.lived.items()))
 
 
 @dataclass(frozen=True)
@@ -215,19 +162,23 @@ class World:
         file.write_bytes(content)
 
     def _run(self, times: int = 1, checks: bool = False) -> None:
-        if not self._has_transactions():
-            return
+        if not self.has_transactions:
+            return None
         expected = self.shop.taking_in(self.landing)
+        if checks and not expected.receipts:
+            with pytest.raises(Blocked, match="there is one lakehouse"):
+                self.main(checks)
+            return self._published_as(self.shop)
         threads = [threading.Thread(target=self.main, args=(checks,)) for _ in range(times - 1)]
         for thread in threads:
             thread.start()
         self.main(checks)
         for thread in threads:
             thread.join()
-        self._published_as(expected)
+        return self._published_as(expected)
 
     def _run_killed(self, killer: Killer) -> None:
-        if not self._has_transactions():
+        if not self.has_transactions:
             return
         before, expected = len(release.history(self.storage)), self.shop.taking_in(self.landing)
         durable.watched_by(killer)
@@ -295,7 +246,8 @@ class World:
             assert [tuple(r.values()) for r in opened.rows(name).sort_by(key).to_pylist()] == rows, name
         _hold_accounts(opened, shop)
 
-    def _has_transactions(self) -> bool:
+    @property
+    def has_transactions(self) -> bool:
         return any(path not in PRODUCTS for path in self.landing)
 
     def _order(self, checks: bool, seconds: float = LONG) -> Order:
@@ -350,46 +302,3 @@ def _hold_accounts(opened: Snapshot, shop: Shop) -> None:
     assert {a["source_id"]: (a["expected"], a["quarantined"], a["waived"]) for a in hops} == shop.accounts
     units = {a["source_id"]: a for a in accounts if a["control"] == "units"}
     assert set(units) == {source_id_of(content) for content in shop.contents}
-
-
-def lived_through(history: History, folder: Path, kept: Kept, memory: Memory, is_compared: bool) -> None:
-    """Let a history happen, and hold the end of it to every other way there, and to a lakehouse that is fresh."""
-    world = begun(folder / "world", kept, memory, history.begins_empty)
-    for step in history.steps:
-        world.take(step)
-        memory.lived[type(step).__name__] += 1
-    world.settle()
-    memory.lived["releases"] += len(world.published)
-    if not world.published:
-        return
-    found, key = world.digests(), world.shop.key
-    if is_compared and key not in memory.digests:
-        memory.digests[key] = fresh_digests(world.shop, folder / "fresh", kept)
-        memory.lived["fresh"] += 1
-    assert found == memory.digests.setdefault(key, found)
-
-
-def begun(folder: Path, kept: Kept, memory: Memory, is_empty: bool) -> World:
-    """Make a world that is empty, or a copy of one with a release."""
-    if is_empty:
-        return World(folder, kept)
-    if memory.begun is None:
-        first = World(folder.parent.parent / "begun", kept, FIRST)
-        first.take(Run())
-        memory.begun = first.folder
-    shutil.copytree(memory.begun / "home", folder / "home", symlinks=True)
-    world = World(folder, kept, FIRST)
-    world.published.append(Shop().taking_in(world.landing))
-    return world
-
-
-def fresh_digests(shop: Shop, folder: Path, kept: Kept) -> Digests:
-    """Digest a fresh lakehouse that is given the files that count, and then what was decided about their lines."""
-    fresh = World(folder, kept, dict(shop.heads))
-    if not fresh._has_transactions():
-        fresh.put("transactions/none.csv", b"2024-01-10|1|7|4 x\n")
-    fresh.take(Run())
-    held = set(shop.contents)
-    if decided := tuple(d for d in shop.decided.values() if d.content in held):
-        fresh.decide_all(decided)
-    return fresh.digests()
