@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 from rich.console import Console
 
 from flows.events import Events
@@ -34,6 +35,8 @@ for name in list(os.environ):  # before a test module is imported: some librarie
     if name not in OURS and (name.startswith(FOREIGN) or name.lower() in Settings.model_fields):
         del os.environ[name]
 os.environ["JDK_JAVA_OPTIONS"] = SMALL_JVM
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # properties hold however slow it is
 
 
 @pytest.fixture
