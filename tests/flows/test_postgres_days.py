@@ -133,6 +133,7 @@ def test_late_commits_updates_and_deletes_reach_gold_and_only_their_days_are_cop
     assert {row.table: row.rebuilt for row in rebuilt.tables} == first
 
 
+@pytest.mark.long  # small rows may all have been sent before the server dies: then the run rightly succeeds
 def test_a_server_killed_while_it_is_read_fails_the_run_and_the_next_one_is_right(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
