@@ -91,7 +91,7 @@ def scenes(folder: Path, seed: int, open_until: ExitStack) -> list[Scene]:
     write_sample(landing, receipts=RECEIPTS, days=DAYS, stores=STORES, seed=seed)
     last = max((landing / "transactions").iterdir())
     shutil.move(last, held_back)
-    stage = Stage(folder, seed, open_until.enter_context(postgres(folder / "services")))
+    stage = Stage(folder, seed, open_until.enter_context(postgres()))
     run = (*RUN, landing)
     first, dead, old = (folder / name for name in ("first", "dead", "old"))
     done(first, *run, env=stage.env)

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,20 @@ class Service:
         return told
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the server's API itself."""
+        """Ask the server's API itself; again, as Prefect's own client does, while it says that it is busy."""
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.api_url + path, content, {"Content-Type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            said = answer.read()
+        for pause in (1, 2, 4, 8, 16, None):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    said = answer.read()
+                break
+            except urllib.error.HTTPError as refused:
+                if refused.code != HTTPStatus.SERVICE_UNAVAILABLE or pause is None:
+                    raise
+                time.sleep(pause)
         return json.loads(said) if said else None
 
     def named(self, path: str) -> dict[str, dict[str, Any]]:

@@ -55,8 +55,8 @@ def delivered(whole: Path, parts: list[Path], runs: int, home: Path, run: Callab
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[[Path, Path], None]]:
-    with postgres(tmp_path / "services") as env:
+def run() -> Iterator[Callable[[Path, Path], None]]:
+    with postgres() as env:
 
         def deliver(home: Path, landing: Path) -> None:
             done(home, *RUN, landing, env=env)

@@ -40,7 +40,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
     write_sample(landing, receipts=400, days=40, stores=3)
     shutil.copytree(landing, fewer)
     max((fewer / "transactions").iterdir()).unlink()
-    with postgres(folder / "services") as env:
+    with postgres() as env:
         done(folder / "home", *RUN, landing, env=env)
         (receipts,) = rows(folder / "home", "gold.sales_totals")["receipts"].to_pylist()
         yield Given(landing, fewer, digests(folder / "home"), receipts, env)

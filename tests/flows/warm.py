@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lakehouse import durable
-from lakehouse.postgres import connection
+from lakehouse.postgres import connection, stop_embedded
 from lakehouse.postgres_keeper import ROLE
 from lakehouse.settings import load_settings
 from tests.flows.command import KEPT
@@ -97,16 +98,23 @@ def done(home: Path, *arguments: object, env: Mapping[str, str] | None = None, b
 
 
 @contextmanager
-def postgres(home: Path) -> Iterator[dict[str, str]]:
-    """Keep an embedded PostgreSQL running for all commands; give what names it in their environment."""
-    settings = load_settings(lakehouse_home=home)
-    with connection(settings):
-        pass
-    yield {
-        "POSTGRES_HOST": str(home / "postgres" / "data"),
-        "POSTGRES_USER": ROLE,
-        "POSTGRES_DB": settings.postgres_db,
-    }
+def postgres() -> Iterator[dict[str, str]]:
+    """Keep an embedded PostgreSQL running for all commands; give what names it in their environment.
+
+    Its home has a short path, because the name of a socket may have 107 bytes.
+    """
+    with TemporaryDirectory(prefix="services-") as home:
+        settings = load_settings(lakehouse_home=Path(home))
+        with connection(settings):
+            pass
+        try:
+            yield {
+                "POSTGRES_HOST": str(Path(home) / "postgres" / "data"),
+                "POSTGRES_USER": ROLE,
+                "POSTGRES_DB": settings.postgres_db,
+            }
+        finally:
+            stop_embedded(settings)
 
 
 def told_to(log: Path) -> Prepare:
