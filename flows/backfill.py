@@ -11,6 +11,7 @@ from prefect import flow
 
 from flows.conduct import FLOW
 from flows.events import error_console
+from flows.means import lasting
 from flows.medallion import medallion
 from flows.news import News, deliveries, news
 from flows.order import Order, ordered
@@ -49,7 +50,8 @@ def backfill(
     if first_day and last_day and first_day > last_day:
         raise WrongUse("first_day", first_day.isoformat(), f"no later than last_day, {last_day.isoformat()}")
     parameters = validated(enable_quality_checks=enable_quality_checks, min_rows_threshold=min_rows_threshold)
-    begin = partial(ordered, "backfill", load_settings(), parameters, None, sync_to_frontend)
+    settings = load_settings()
+    begin = partial(ordered, "backfill", settings, parameters, None, sync_to_frontend)
     gathered = Gathered()
     waiting = spans(news(begin(), gathered.all))
     within = {source: span for source, span in waiting.items() if span and _is_within(span, first_day, last_day)}
@@ -57,10 +59,12 @@ def backfill(
     days = sorted({span[1] for span in within.values()}, reverse=order == "newest_first")
     steps = [[day] for day in days] if releases == "one_a_day" else [days] if days else []
     left, published = set(waiting), list[int | None]()
-    for step in steps:
-        left -= {source for source, span in within.items() if span[1] in step}
-        error_console().print(f"backfill {', '.join(map(str, step))}", soft_wrap=True)
-        published.append(conducted(begin(), partial(medallion, look=_look(gathered, frozenset(left)))))
+    with lasting(settings) as means:
+        for step in steps:
+            left -= {source for source, span in within.items() if span[1] in step}
+            error_console().print(f"backfill {', '.join(map(str, step))}", soft_wrap=True)
+            look = _look(gathered, frozenset(left))
+            published.append(conducted(begin(), partial(medallion, look=look, means=means)))
     return published
 
 

@@ -2,10 +2,12 @@
 
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from flows.client import PROJECT, point_prefect_at
 from flows.events import Events, error_console
+from flows.means import MEANS, Means
 from flows.medallion import medallion
 from flows.news import news
 from flows.order import ordered
@@ -18,11 +20,13 @@ from lakehouse.settings import Settings
 FLOW = "medallion-etl"
 
 
-def run_directly(settings: Settings, parameters: Parameters, source: Path | None, sync: bool) -> None:
+def run_directly(
+    settings: Settings, parameters: Parameters, source: Path | None, sync: bool, means: Means = MEANS
+) -> None:
     """Run in this process, without a server; errors: those of the job."""
     order = ordered(FLOW, settings, parameters, source, sync)
     events = Events(settings.logs, FLOW, order.run_id, error_console())
-    carried_out(order, events, direct(events), medallion, print_summary)
+    carried_out(order, events, direct(events), partial(medallion, means=means), print_summary)
 
 
 def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | None, sync: bool, start: bool) -> None:

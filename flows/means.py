@@ -1,8 +1,9 @@
 """What runs are done with: they come before a run and go with it, or stay for the next one."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 
 from flows.order import Order
 from lakehouse.engine import Engine, running
@@ -19,6 +20,15 @@ class Means:
 
 
 MEANS = Means()
+
+
+@contextmanager
+def lasting(settings: Settings) -> Iterator[Means]:
+    """Give means for several runs, one after the other: the first that needs one starts it, and it ends here."""
+    with ExitStack() as until_the_end:
+        engine = cache(lambda: until_the_end.enter_context(running(settings)))
+        checks = cache(lambda: until_the_end.enter_context(started()))
+        yield Means(lambda _: nullcontext(engine()), lambda: nullcontext(checks()))
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Worker:
         return self._submit("prepare", _nothing, do="prepare")
 
     def attach(self, address: str) -> Future[None]:
-        """Connect to an engine (sc://...), once Great Expectations is imported."""
+        """Connect to an engine (sc://...), once Great Expectations is imported; `submit_documents` begins anew."""
         token = os.environ.get(TOKEN)  # the engine sets it when it starts, which may be after this process was made
         return self._submit(f"attach to {address}", _nothing, do="attach", address=address, token=token)
 
@@ -192,6 +192,7 @@ class _Child:
 
         self.session = SparkSession.builder.remote(address).create()
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
+        self.results.clear()
 
     def check(self, name: str, uri: str, version: int) -> list[Verdict]:
         if self.session is None:
