@@ -27,7 +27,7 @@ run: setup ## make sample data, run the whole job on it and print where to look
 	@.venv/bin/lakehouse run --source "$(HOME_FOLDER)/sample" --with-server $(ARGS)
 
 test: setup ## run the tests; what is skipped says why
-	@.venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/stack $(ARGS)
+	@.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/stack $(ARGS)
 
 test-long: setup ## run the tests that take many minutes, and that `make test` leaves out
 	@.venv/bin/pytest -m long $(ARGS)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from rich.console import Console
+from xdist.scheduler import LoadFileScheduling
 
 from flows.events import Events
 from flows.medallion import medallion
@@ -30,6 +31,9 @@ ALLOWED_SKIPS = (MISSING, NO_COMPOSE, NO_MINIO, "root may read everything", "no 
 FOREIGN = ("LAKEHOUSE_", "POSTGRES_", "PREFECT_")
 OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA")
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compiling well costs more than it saves
+
+ONE_BY_ONE = ("tests/histories/test_histories.py", "tests/histories/test_storage_faults.py")
+LONGEST = (*ONE_BY_ONE, "tests/flows/test_prefect.py", "tests/flows/test_runs.py", "tests/lakehouse/test_engine.py")
 
 for name in list(os.environ):  # before a test module is imported: some libraries read it then
     if name not in OURS and (name.startswith(FOREIGN) or name.lower() in Settings.model_fields):
@@ -72,6 +76,24 @@ def kept(sail: Engine) -> Iterator[Kept]:
     """An engine and a worker that stay from run to run."""
     with Worker() as worker:
         yield Kept(sail, worker)
+
+
+class ByFile(LoadFileScheduling):
+    """Give each process a file at a time, but the tests of some files one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return nodeid if file in ONE_BY_ONE else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: a process that came to it last would end long after the others."""
+    rank = {file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 @pytest.hookimpl(wrapper=True)
