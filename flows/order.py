@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from flows.events import error_console
+from lakehouse.engine import hold_to_readable
 from lakehouse.lease import Lease, take
 from lakehouse.parameters import Parameters
 from lakehouse.settings import Settings
@@ -61,7 +62,8 @@ class Order:
 def ordered(
     flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
 ) -> Order:
-    """Make an order now."""
+    """Make an order now; errors: WrongUse where the engine would find no tables."""
+    hold_to_readable(settings)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     return Order(flow, settings, parameters, run_id, now, source, sync)

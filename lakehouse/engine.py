@@ -18,7 +18,17 @@ from lakehouse.settings import Settings
 from lakehouse.sink import rows_in_memory
 from lakehouse.spark_server import start_server
 
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
+
+
+def hold_to_readable(settings: Settings) -> None:
+    """See that the engine of the settings finds tables under their root; errors: WrongUse."""
+    if settings.engine == "sail" and not settings.spark_remote and not PLAIN_PATH.fullmatch(settings.root):
+        expected = (
+            "a path of letters a to z, digits and -._~+&=@:;,!$'() alone: the engine sail finds no table elsewhere"
+        )
+        raise WrongUse("The folder of the tables", settings.root, expected)
 
 
 def streamed_rows(frame: DataFrame, _schema: pa.Schema) -> pa.RecordBatchReader:

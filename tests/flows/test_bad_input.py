@@ -56,6 +56,13 @@ def test_a_bad_environment_variable_is_named(name: str, value: str, said: str, t
     assert said in refused(tmp_path, 2, "run", **{name: value})
 
 
+@pytest.mark.parametrize("name", ["my home", "100%", "caf\u00e9", "a#b"])
+def test_a_home_whose_tables_the_engine_would_not_find_is_refused(name: str, tmp_path: Path) -> None:
+    home = tmp_path / name
+    assert "The folder of the tables is" in refused(home, 2, *RUN)
+    assert not home.exists()
+
+
 def test_without_a_landing_it_says_how_to_name_one(tmp_path: Path) -> None:
     assert "DATA_PATH: it is not set. Set it" in refused(tmp_path, 1, *RUN)
     assert "there is no such folder" in refused(tmp_path, 1, *RUN, DATA_PATH=str(tmp_path / "nowhere"))

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,10 @@ class Cluster:
         load_settings(**{n.lower(): v for n, v in self.plan.clients.items() if n.startswith("MINIO_")})
         put(f"{self.plan.clients['DATA_PATH']}/transactions/{file.name}", file.read_bytes())
 
-    def begun(self) -> subprocess.Popen[str]:
-        """Trigger a run of the deployment and watch it; its exit code says how it ended."""
-        asked = [word for name, value in PARAMETERS.items() for word in ("-p", f"{name}={value}")]
-        return self._prefect("deployment", "run", FLOW, "--watch", *asked)
+    def begun(self, deployment: str = FLOW, parameters: Mapping[str, str] = PARAMETERS) -> subprocess.Popen[str]:
+        """Trigger a run of a deployment and watch it; its exit code says how it ended."""
+        asked = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+        return self._prefect("deployment", "run", deployment, "--watch", *asked)
 
     def run(self) -> str:
         """Run the deployment, and hold it to success."""
@@ -60,10 +60,9 @@ class Cluster:
         assert watching.returncode == 0, said + self.log("worker-etl")
         return said
 
-    def deploy(self) -> None:
-        deploying = self._prefect("--no-prompt", "deploy", "--name", FLOW)
-        said, _ = deploying.communicate(timeout=600)
-        assert deploying.returncode == 0, said
+    def states(self) -> list[str]:
+        """Give the states of the runs there were, the newest first."""
+        return [str(run["state"]) for run in self.answer("runs", "--limit", "200")]
 
     def log(self, name: str) -> str:
         return (self.plan.folder / "logs" / f"{name}.log").read_text(errors="replace")[-3_000:]
@@ -96,7 +95,7 @@ def cluster(home: Path) -> Iterator[Cluster]:
     try:
         stack.up(plan, lambda _: None)
         started = Cluster(plan, home)
-        started.deploy()
+        started.lakehouse("deploy")
         yield started
     finally:
         stack.down(plan.folder)

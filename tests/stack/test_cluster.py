@@ -13,9 +13,11 @@ from infra.stack.process import members, running, will_say
 from infra.stack.spark import WORKERS
 from lakehouse.sample import write_sample
 from tests.flows.command import answer, lakehouse
+from tests.flows.prefect_service import until
 from tests.stack.cluster import PARAMETERS, Cluster, cluster
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(3_600)]
+pytestmark = pytest.mark.timeout(3_600)
+ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
 RECEIPTS, DAYS, STORES = 400, 40, 3
 ASKED = ("--no-prefect", "--no-checks", "--min-support", PARAMETERS["min_support"])
 LEAST = ("--min-rows-threshold", PARAMETERS["min_rows_threshold"])
@@ -70,6 +72,26 @@ def test_a_landing_a_day_more_and_a_correction_come_to_the_embedded_gold(
     assert running_cluster.answer("releases")[-1]["release_id"] == 3
 
 
+@pytest.mark.long
+def test_two_deployments_triggered_together_through_two_workers_are_ten_times_right(
+    running_cluster: Cluster, embedded: Embedded
+) -> None:
+    content = embedded.files[0].read_bytes().splitlines(keepends=True)
+    for number in range(10):
+        more = embedded.landing / "transactions" / f"{900 + number}_Tran.csv"
+        more.write_bytes(b"".join(content[: 30 + number]))
+        running_cluster.deliver(more)
+        before = len(running_cluster.answer("releases"))
+        together = [running_cluster.begun(), running_cluster.begun("clustering/manual", {})]
+        said = [one.communicate(timeout=1_800)[0] for one in together]
+        assert [one.returncode for one in together] == [0, 0], said
+        assert len(running_cluster.answer("releases")) == before + 2
+        assert running_cluster.answer("digest") == embedded.digests()
+        assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
+    assert not running_cluster.is_leased()
+    assert set(running_cluster.states()) <= ENDED
+
+
 def _killed(name: str) -> Callable[[Cluster], None]:
     return lambda at: stack.kill(at.plan.folder, name)
 
@@ -101,23 +123,24 @@ def _children(pid: int) -> list[int]:
     return [*found, *(deeper for child in found for deeper in _children(child))]
 
 
-# What is killed in the middle of a run, and which service is begun again for the next.
-KILLS: dict[str, tuple[Callable[[Cluster], None], str | None]] = {
-    "the flow process": (_flow_process, None),
-    "the Prefect worker": (_killed("worker-etl"), "worker-etl"),
-    "an executor": (_executor, None),
-    "the Spark Connect server": (_killed("spark-connect"), "spark-connect"),
-    "MinIO": (_killed("minio"), "minio"),
-    "PostgreSQL": (_killed("postgres"), "postgres"),
-    "the Prefect server": (_killed("prefect-server"), "prefect-server"),
+# What is killed in the middle of a run, which service is begun again for the next, how that run may end.
+KILLS: dict[str, tuple[Callable[[Cluster], None], str | None, set[str]]] = {
+    "the flow process": (_flow_process, None, {"Crashed"}),
+    "the Prefect worker": (_killed("worker-etl"), "worker-etl", {"Crashed"}),
+    "an executor": (_executor, None, {"Completed"}),
+    "the Spark Connect server": (_killed("spark-connect"), "spark-connect", {"Failed"}),
+    "MinIO": (_killed("minio"), "minio", {"Completed", "Failed"}),
+    "PostgreSQL": (_killed("postgres"), "postgres", {"Completed", "Failed"}),
+    "the Prefect server": (_killed("prefect-server"), "prefect-server", {"Completed", "Failed"}),
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", KILLS)
 def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     running_cluster: Cluster, embedded: Embedded, victim: str
 ) -> None:
-    kill, service = KILLS[victim]
+    kill, service, ends = KILLS[victim]
     more = embedded.landing / "transactions" / f"{list(KILLS).index(victim)}_Tran.csv"
     more.write_bytes(b"".join(embedded.files[0].read_bytes().splitlines(keepends=True)[: 20 + len(victim)]))
     running_cluster.deliver(more)
@@ -132,7 +155,10 @@ def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     if victim in ("the flow process", "the Prefect worker"):
         watching.kill()  # nobody tells it how the run ends
     watching.communicate(timeout=1_800)
+    until(lambda: running_cluster.states()[0] in ENDED)
+    assert running_cluster.states()[0] in ends, running_cluster.log("worker-etl")
     running_cluster.run()
     assert running_cluster.answer("digest") == embedded.digests()
     assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
     assert not running_cluster.is_leased()
+    assert set(running_cluster.states()) <= ENDED
