@@ -1,5 +1,6 @@
 """Exports to the front end."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,10 @@ from flows.events import Events, error_console
 from flows.order import ordered
 from flows.tasks import as_tasks
 from lakehouse.errors import BadInput
-from lakehouse.exports.publish import synced
+from lakehouse.exports.objects import fetched
+from lakehouse.exports.publish import SyncCounts, synced
 from lakehouse.parameters import validated
-from lakehouse.settings import load_settings
+from lakehouse.settings import Settings, load_settings
 
 
 @flow(name="output-sync")
@@ -25,6 +27,12 @@ def output_sync(frontend_path: str | None = None) -> dict[str, int]:
     order = ordered("output-sync", settings, validated())
     events = Events(settings.logs, order.flow, order.run_id, error_console())
     with events.flow(frontend=frontend) as learned:
-        counts = asdict(as_tasks(events)("sync", partial(synced, settings.exports, frontend), retries=2))
+        counts = asdict(as_tasks(events)("sync", partial(_copied, settings, frontend), retries=2))
         learned.update(counts)
         return counts
+
+
+def _copied(settings: Settings, frontend: Path) -> SyncCounts:
+    """Copy the exports where they are published: as objects, or in their folder."""
+    with fetched(settings.exports_address) if settings.exports_address else nullcontext(settings.exports) as folder:
+        return synced(folder, frontend)

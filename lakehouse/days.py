@@ -9,13 +9,14 @@ import pyarrow.compute as pc
 from lakehouse.kernels.lines import numbered_lines
 from lakehouse.kernels.receipts import accepted_receipts
 from lakehouse.landing import Delivery
+from lakehouse.objects import opened
 
 Span = tuple[date, date]
 
 
 def span_of(delivery: Delivery) -> Span | None:
     """Read a file for the first and the last day of the lines that keep the row rules; None where no line does."""
-    with open(delivery.location, "rb") as file:
+    with opened(delivery.location) as file:
         batches = numbered_lines(file, delivery.source_id, until=delivery.bytes)
         return _widest(accepted_receipts(pa.Table.from_batches([batch]))["sold_on"] for batch in batches)
 

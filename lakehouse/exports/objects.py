@@ -5,11 +5,14 @@ A reader gets `current.json` and then what it names; that outlives the next publ
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from lakehouse.durable import durable
-from lakehouse.errors import StorageFailed
+from lakehouse.errors import BadInput, StorageFailed
 from lakehouse.exports.manifest import MANIFEST, described, manifest_in
 from lakehouse.objects import listed, opened, put, remove
 
@@ -60,6 +63,34 @@ def mirrored(folder: Path, address: str) -> None:
     except OSError as error:
         raise StorageFailed("publish exports as", address, _reason(error), REMEDY) from None
     log.info("published %d objects of release %d as %s", len(manifest.files), manifest.release_id, address)
+
+
+@contextmanager
+def fetched(address: str) -> Iterator[Path]:
+    """Copy the exports under an address into a folder, which is there for as long as it is used.
+
+    Whether each file is what the manifest says is left to the reader. Errors: BadInput where nothing was published,
+    StorageFailed.
+    """
+    now = current(address)
+    if now is None:
+        raise BadInput(address, "it has no exports", "Publish them first: `lakehouse run`.")
+    with TemporaryDirectory(prefix="exports-") as name:
+        folder = Path(name)
+        try:
+            _copy(f"{address}/{now.prefix}", MANIFEST, folder)
+            manifest = manifest_in(folder)
+            for path in manifest.files if manifest else ():
+                _copy(f"{address}/{now.prefix}", path, folder)
+        except OSError as error:
+            raise StorageFailed("read exports of", address, _reason(error), REMEDY) from None
+        yield folder
+
+
+def _copy(prefix: str, path: str, folder: Path) -> None:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    with opened(f"{prefix}/{path}") as file:
+        (folder / path).write_bytes(file.read())
 
 
 def _reason(error: Exception) -> str:

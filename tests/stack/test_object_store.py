@@ -3,7 +3,7 @@
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 
@@ -12,10 +12,12 @@ import pytest
 
 from lakehouse import durable
 from lakehouse.data_files import remove, unneeded
-from lakehouse.errors import LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
+from lakehouse.days import span_of
+from lakehouse.errors import BadInput, LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
 from lakehouse.exports.manifest import MANIFEST, Manifest, described
-from lakehouse.exports.objects import current, mirrored
-from lakehouse.landing import transaction_files
+from lakehouse.exports.objects import current, fetched, mirrored
+from lakehouse.exports.publish import synced
+from lakehouse.landing import Delivery, transaction_files
 from lakehouse.lease import take
 from lakehouse.objects import listed, opened, put
 from lakehouse.ops import releases
@@ -163,6 +165,28 @@ def test_exports_cut_off_before_the_pointer_leave_the_earlier_ones(tmp_path: Pat
         assert found is not None and found.release_id == number
         with opened(f"{address}/{found.prefix}/totals.json") as file:
             assert file.read() == f'{{"release": {number}}}'.encode()
+
+
+def test_exports_that_are_objects_reach_a_front_end(tmp_path: Path, at_store: dict[str, str]) -> None:
+    load_settings()
+    address = "s3://exports/fetched"
+    with pytest.raises(BadInput, match="it has no exports"), fetched(address):
+        pass
+    for number in (1, 2):
+        mirrored(exports_of(tmp_path / str(number), number), address)
+        with fetched(address) as folder:
+            synced(folder, tmp_path / "front")
+        assert (tmp_path / "front" / "totals.json").read_text() == f'{{"release": {number}}}'
+    assert not folder.exists()
+
+
+def test_the_days_of_an_object_are_read(at_store: dict[str, str]) -> None:
+    load_settings()
+    location = "s3://landing/days/a.csv"
+    content = b"2024-01-03|1|2|3\n2024-02-30|1|2|3\n2024-01-01|1|2|3\n"
+    put(location, content)
+    found = span_of(Delivery("transactions", "transactions/a.csv", location, "00" * 32, len(content)))
+    assert found == (date(2024, 1, 1), date(2024, 1, 3))
 
 
 def test_a_landing_lists_the_files_of_its_own_folder(at_store: dict[str, str]) -> None:
