@@ -39,9 +39,7 @@ for name in list(os.environ):  # before a test module is imported: some librarie
     if name not in OURS and (name.startswith(FOREIGN) or name.lower() in Settings.model_fields):
         del os.environ[name]
 os.environ["JDK_JAVA_OPTIONS"] = SMALL_JVM
-os.environ["TOKIO_WORKER_THREADS"] = (
-    "1"  # for the engine in this process: handing small work from thread to thread costs
-)
+os.environ["TOKIO_WORKER_THREADS"] = "1"  # engines here have little to do, and handing it around costs
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # properties hold however slow it is
 
