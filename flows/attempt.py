@@ -24,7 +24,7 @@ from lakehouse.ops import corrections, ledger, quality_results, quarantine, sour
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
 from lakehouse.release import Base, Release
 from lakehouse.silver import categories, product_categories, receipts, sales_days
-from lakehouse.table import Layer, ReplaceMonths, Table
+from lakehouse.table import Layer, ReplaceMonths, ReplaceSources, Table
 from lakehouse.version import code_version
 from quality import gates
 from quality.ledger import BRONZE, accounts, earlier_counts
@@ -57,6 +57,18 @@ class Attempt:
     def is_new_code(self) -> bool:
         """Say whether other code made the last release, or there is none: then everything is built anew."""
         return self.base.release is None or self.base.release.code_version != code_version()
+
+    @property
+    def _is_upon_verified(self) -> bool:
+        """Say whether the last release is verified, so that only what this run replaces has to be."""
+        return self.base.release is not None and self.base.release.verified
+
+    @property
+    def _is_verified(self) -> bool:
+        """Say whether every row that this run leaves was held to its checks, by this run or before."""
+        parts = {t.qualified_name for t in catalog.tables() if isinstance(t.write, ReplaceMonths | ReplaceSources)}
+        is_whole = self._is_upon_verified or parts <= self.written.keys()
+        return self.order.parameters.enable_quality_checks and is_whole
 
     def land(self, found: News) -> None:
         """Write the table of sources, what was decided, and the lines of new sources; known ones keep their lines."""
@@ -171,7 +183,7 @@ class Attempt:
             parameters=parameters,
             code_version=code_version(),
             engine=self.shop.engine.name,
-            verified=self.order.parameters.enable_quality_checks,
+            verified=self._is_verified,
         )
         release.commit(self.order.storage, published, self.base)
         return published
@@ -205,7 +217,8 @@ class Attempt:
         self.written[name] = written
         if self.order.parameters.enable_quality_checks:
             uri = self.order.storage.uri(written.table)
-            self.pending.append(self.checks.submit_check(name, uri, written.version))
+            touched = condition(written.table, self.shop.scope) if self._is_upon_verified else None
+            self.pending.append(self.checks.submit_check(name, uri, written.version, touched))
 
     def _judge(self, found: list[tuple[str, Verdict]]) -> None:
         self.verdicts += found

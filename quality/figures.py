@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from duckdb import DuckDBPyConnection
+from typing import TYPE_CHECKING
 
 from lakehouse.bronze import transactions
 from lakehouse.gold.analytics import daily_sales
@@ -12,6 +11,9 @@ from lakehouse.ops import quarantine
 from lakehouse.silver import customers, product_days, receipts, sales_days
 from lakehouse.table import Table
 from quality.landed import CONTENT, LINE_SUMS, REFUSED_SUMS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 SHOWN = 3
 
@@ -127,7 +129,7 @@ FIGURES = (
 )
 
 
-def differences(connection: DuckDBPyConnection, figure: Figure, paths: Mapping[int, str]) -> str:
+def differences(connection: "DuckDBPyConnection", figure: Figure, paths: Mapping[int, str]) -> str:
     """Say where `written` is not as expected, the first rows and how many more; empty when it is."""
     grain, measures = ", ".join(figure.grain), (*figure.measures, "rows")  # a row that is there twice differs as well
     pairs = ", ".join(f"e.{m}, f.{m}" for m in measures)

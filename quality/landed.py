@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from duckdb import DuckDBPyConnection
 
 from lakehouse.landing import Delivery
 from lakehouse.objects import opened
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 BLOCK = 1 << 20
 BLOCKS_AT_ONCE = 32
@@ -151,7 +153,7 @@ FROM (SELECT sold_on, store_id, unnest(products) AS product_id FROM {}) GROUP BY
 VISITS = "SELECT DISTINCT sold_on, customer_id FROM {}"
 
 
-def read_landed(connection: DuckDBPyConnection, deliveries: Iterable[Delivery]) -> None:
+def read_landed(connection: "DuckDBPyConnection", deliveries: Iterable[Delivery]) -> None:
     """Add what files hold to the tables of sums; memory: some blocks of 1 MiB, and what DuckDB makes of them."""
     blocks = _blocks(deliveries)
     while some := list(islice(blocks, BLOCKS_AT_ONCE)):
@@ -163,7 +165,7 @@ def read_landed(connection: DuckDBPyConnection, deliveries: Iterable[Delivery]) 
         _add(connection)
 
 
-def read_bronze(connection: DuckDBPyConnection, batches: Iterable[pa.RecordBatch]) -> None:
+def read_bronze(connection: "DuckDBPyConnection", batches: Iterable[pa.RecordBatch]) -> None:
     """Add what bronze keeps of sources whose files are gone: batches of source_id, line_number, line."""
     for batch in batches:
         connection.register("bronze", pa.Table.from_batches([batch]))
@@ -180,7 +182,7 @@ def is_there(delivery: Delivery) -> bool:
     return digest.hexdigest() == delivery.sha256
 
 
-def _add(connection: DuckDBPyConnection) -> None:
+def _add(connection: "DuckDBPyConnection") -> None:
     connection.execute(JUDGED)
     kept = "judged WHERE rule IS NULL"
     connection.execute("INSERT INTO line_sums " + LINE_SUMS.format("lines"))
@@ -192,7 +194,7 @@ def _add(connection: DuckDBPyConnection) -> None:
     connection.execute("INSERT INTO visits " + VISITS.format(kept))
 
 
-def _repeating(connection: DuckDBPyConnection, kept: str) -> pa.Table:
+def _repeating(connection: "DuckDBPyConnection", kept: str) -> pa.Table:
     """Give the numbers of the rows that hold a product more than once: sorting all lists in DuckDB takes far longer."""
     rows = connection.sql(f"SELECT rowid, products FROM {kept}").to_arrow_table()
     lists = rows["products"].combine_chunks()

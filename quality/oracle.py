@@ -7,11 +7,10 @@ that were touched are recounted: the figures must be those of the release, plus 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from duckdb import DuckDBPyConnection
 
 from lakehouse.bronze import transactions
 from lakehouse.landing import Delivery
@@ -22,6 +21,9 @@ from lakehouse.table import Table
 from quality.figures import FIGURES, ROWS, Figure, differences
 from quality.landed import MACROS, SOLD, TABLES, is_there, read_bronze, read_landed
 from quality.verdict import Verdict
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 ALL_ANEW = """
 CREATE TABLE day_sums AS SELECT sold_on, receipts, units FROM receipt_sums;
@@ -67,7 +69,7 @@ QUALIFY row_number() OVER (PARTITION BY source_id, line_number ORDER BY decision
 class Recounted:
     """What must be found, as tables of a connection; `touched` None: in all sources. `absent`: files not read."""
 
-    connection: DuckDBPyConnection
+    connection: "DuckDBPyConnection"
     storage: Storage
     paths: Mapping[int, str]
     touched: frozenset[int] | None
@@ -88,6 +90,8 @@ def recounted(
     came. Errors: OSError, StorageFailed.
     """
     started = perf_counter()
+    import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
+
     connection = duckdb.connect()
     connection.execute(MACROS + TABLES)
     decisions = ["source_id", "line_number", "decision", "line", "rule"]
@@ -142,7 +146,7 @@ def _verdict(
 
 
 def _add_release(
-    connection: DuckDBPyConnection, storage: Storage, base: Mapping[str, int], touched: frozenset[int]
+    connection: "DuckDBPyConnection", storage: Storage, base: Mapping[str, int], touched: frozenset[int]
 ) -> None:
     """Put the release's figures beside what was recounted, and what it held of the sources touched."""
 

@@ -83,9 +83,12 @@ class Worker:
         token = os.environ.get(TOKEN)  # the engine sets it when it starts, which may be after this process was made
         return self._submit(f"attach to {address}", _nothing, do="attach", address=address, token=token)
 
-    def submit_check(self, table_name: str, uri: str, version: int) -> Future[list[Verdict]]:
-        """Run the suite of a table, given by its qualified name, over a version of it."""
-        what, asked = f"suite of {table_name}", {"table": table_name, "uri": uri, "version": version}
+    def submit_check(
+        self, table_name: str, uri: str, version: int, touched: str | None = None
+    ) -> Future[list[Verdict]]:
+        """Run the suite of a table, given by its qualified name, over a version, or its rows that fulfil `touched`."""
+        what = f"suite of {table_name}"
+        asked = {"table": table_name, "uri": uri, "version": version, "touched": touched}
         return self._submit(what, lambda value: [Verdict(*one) for one in value], do="check", **asked)
 
     def submit_documents(self, into: Path) -> Future[None]:
@@ -171,8 +174,8 @@ class _Child:
                 self.prepare()
             case {"do": "attach", "address": address, "token": token}:
                 self.attach(address, token)
-            case {"do": "check", "table": table, "uri": uri, "version": version}:
-                return self.check(table, uri, version)
+            case {"do": "check", "table": table, "uri": uri, "version": version, "touched": touched}:
+                return self.check(table, uri, version, touched)
             case {"do": "documents", "into": into}:
                 self.document(Path(into))
             case _:
@@ -194,7 +197,7 @@ class _Child:
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
         self.results.clear()
 
-    def check(self, name: str, uri: str, version: int) -> list[Verdict]:
+    def check(self, name: str, uri: str, version: int, touched: str | None) -> list[Verdict]:
         if self.session is None:
             raise ValueError("no engine is attached")
         from lakehouse import catalog
@@ -203,7 +206,7 @@ class _Child:
         started = perf_counter()
         suite = suite_of(catalog.entry(name).table)
         frame = self.session.read.format("delta").option("versionAsOf", version).load(uri)
-        result = examined(frame, suite)
+        result = examined(frame.where(touched) if touched else frame, suite)
         self.results[name] = result
         return judged(result, suite, version, perf_counter() - started)
 

@@ -127,6 +127,7 @@ def test_the_daily_deployment_completes_through_a_worker(service: Service, sourc
     assert digests(service.home) == digests(tmp_path)
     (published,) = answer(service.home, "releases")
     assert published["verified"]
+    assert "leaked" not in (service.home / "worker.log").read_text()
 
 
 @pytest.mark.timeout(600)

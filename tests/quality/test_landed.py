@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pytest
-from duckdb import DuckDBPyConnection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +17,9 @@ from lakehouse.kernels.receipts import Receipt, Refusal, read_line
 from lakehouse.landing import Delivery
 from lakehouse.sample import BAD_LINES
 from quality import landed
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 MARK = b"\xef\xbb\xbf"
 DATES = [b"2024-01-02", b"2024-02-30", b"0000-01-01", b"1989-12-31", b"1990-01-01", b"2100-01-01", b"2100-01-02"]
@@ -40,26 +41,28 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def duck() -> Iterator[DuckDBPyConnection]:
+def duck() -> "Iterator[DuckDBPyConnection]":
+    import duckdb
+
     with duckdb.connect() as connection:
         connection.execute(landed.MACROS)
         yield connection
 
 
-def read(duck: DuckDBPyConnection, file: Path, content: bytes) -> None:
+def read(duck: "DuckDBPyConnection", file: Path, content: bytes) -> None:
     duck.execute(landed.TABLES.replace("CREATE", "CREATE OR REPLACE"))
     file.write_bytes(content)
     landed.read_landed(duck, [Delivery("transactions", "delivered.csv", str(file), "00" * 32, len(content))])
 
 
-def by_duckdb(duck: DuckDBPyConnection, file: Path, content: bytes) -> list[tuple[Any, ...]]:
+def by_duckdb(duck: "DuckDBPyConnection", file: Path, content: bytes) -> list[tuple[Any, ...]]:
     """Give number, spelling, rule and receipt of each line of the blocks read last."""
     read(duck, file, content)
     receipt = "if(rule IS NULL, (sold_on, store_id, customer_id, products), NULL)"
     return duck.execute(f"SELECT line_number, delivered, rule, {receipt} FROM judged ORDER BY 1").fetchall()
 
 
-def by_kernels(duck: DuckDBPyConnection, content: bytes) -> list[tuple[Any, ...]]:
+def by_kernels(duck: "DuckDBPyConnection", content: bytes) -> list[tuple[Any, ...]]:
     lines = pa.Table.from_batches(numbered_lines(BytesIO(content), 1), BRONZE)
     duck.register("bronze", lines)
     rows = duck.execute("SELECT line_number, line, spelled(line) FROM bronze ORDER BY 1").fetchall()
@@ -87,27 +90,29 @@ def by_kernels(duck: DuckDBPyConnection, content: bytes) -> list[tuple[Any, ...]
 @example([b"\r"])
 @example([b"2024-01-02|1|2|3\r\r\n2024-01-02|1|2|3\r"])
 @example([b"2024-01-02|1|2|3\r2024-01-02|1|2|4\n"])
-def test_any_bytes_are_read_as_the_kernels_read_them(duck: DuckDBPyConnection, file: Path, pieces: list[bytes]) -> None:
+def test_any_bytes_are_read_as_the_kernels_read_them(
+    duck: "DuckDBPyConnection", file: Path, pieces: list[bytes]
+) -> None:
     content = b"".join(pieces)
     assert by_duckdb(duck, file, content) == by_kernels(duck, content)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.binary(max_size=12), min_size=1, max_size=20))
-def test_any_bytes_in_a_line_have_one_spelling(duck: DuckDBPyConnection, file: Path, octets: list[bytes]) -> None:
+def test_any_bytes_in_a_line_have_one_spelling(duck: "DuckDBPyConnection", file: Path, octets: list[bytes]) -> None:
     content = b"".join(b"2024-01-02|1|2|3"[: n % 17] + some + b"\n" for n, some in enumerate(octets))
     assert by_duckdb(duck, file, content) == by_kernels(duck, content)
 
 
 def test_lines_are_numbered_across_blocks(
-    duck: DuckDBPyConnection, file: Path, monkeypatch: pytest.MonkeyPatch
+    duck: "DuckDBPyConnection", file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b"".join(b"2024-01-%02d|101|%d|4 %d\n" % (1 + n % 28, n, n) for n in range(1_000))
     monkeypatch.setattr(landed, "BLOCK", 5_000)
     assert by_duckdb(duck, file, MARK + content) == by_kernels(duck, content)
 
 
-def test_a_product_twice_in_a_line_is_two_units_and_one_receipt(duck: DuckDBPyConnection, file: Path) -> None:
+def test_a_product_twice_in_a_line_is_two_units_and_one_receipt(duck: "DuckDBPyConnection", file: Path) -> None:
     read(duck, file, b"2024-01-02|101|17|4 9 4\n2024-01-02|101|18|4\n2024-01-03|101|17|4\n")
     sold = duck.execute(
         "SELECT sold_on, store_id, product_id, sum(units), sum(receipts) FROM sold GROUP BY ALL ORDER BY ALL"

@@ -46,6 +46,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
 def running_cluster(tmp_path_factory: pytest.TempPathFactory, embedded: Embedded) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("cluster")) as started:
         started.lakehouse("load", "--source", embedded.landing)
+        for file in embedded.files[:-1]:
+            started.deliver(file)
         yield started
 
 
@@ -55,8 +57,6 @@ def test_a_landing_a_day_more_and_a_correction_come_to_the_embedded_gold(
     last = embedded.files[-1]
     content = last.read_bytes()
     last.unlink()
-    for file in embedded.files[:-1]:
-        running_cluster.deliver(file)
     corrected = content.replace(b"\n", b" 7\n", 1)
     for delivered in (None, content, corrected):
         if delivered is not None:
@@ -77,6 +77,7 @@ def test_two_deployments_triggered_together_through_two_workers_are_ten_times_ri
     running_cluster: Cluster, embedded: Embedded
 ) -> None:
     content = embedded.files[0].read_bytes().splitlines(keepends=True)
+    running_cluster.deliver(embedded.files[-1])
     for number in range(10):
         more = embedded.landing / "transactions" / f"{900 + number}_Tran.csv"
         more.write_bytes(b"".join(content[: 30 + number]))
@@ -143,6 +144,7 @@ def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     kill, service, ends = KILLS[victim]
     more = embedded.landing / "transactions" / f"{list(KILLS).index(victim)}_Tran.csv"
     more.write_bytes(b"".join(embedded.files[0].read_bytes().splitlines(keepends=True)[: 20 + len(victim)]))
+    running_cluster.deliver(embedded.files[-1])
     running_cluster.deliver(more)
     is_building = will_say("task_started rules", process.log_of("worker-etl", running_cluster.plan.folder))
     watching = running_cluster.begun()
