@@ -14,7 +14,7 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack stack-up stack-down jars minio check format bench bench-day crash-matrix fuzz docs stop clean lock env images up down
+.PHONY: help setup run test test-long test-stack stack-up stack-down jars minio check format bench bench-day bench-cluster crash-matrix fuzz docs stop clean lock env images up down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
@@ -63,6 +63,9 @@ bench: setup ## compare a run with the same work written by hand in DuckDB
 
 bench-day: setup ## time one more day, a correction and nothing new against building everything anew
 	@.venv/bin/python -m tests.bench.bench_day $(ARGS)
+
+bench-cluster: setup jars minio ## run the main job on the cluster's services here and embedded, and compare time and memory
+	@.venv/bin/python -m tests.bench.bench_cluster $(ARGS)
 
 crash-matrix: setup ## kill runs before and after every durable step, and print what came of it
 	@.venv/bin/python -m tests.crash.matrix $(ARGS)

@@ -75,7 +75,7 @@ def _configure(plan: Plan, folder: Path) -> None:
         "spark.driver.memory": "2g",
         "spark.driver.extraClassPath": jars,
         "spark.executor.extraClassPath": jars,
-        "spark.executor.memory": "1g",
+        "spark.executor.memory": "2g",
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
     }
     lines = [DEFAULTS.read_text(), *(f"{name} {value}\n" for name, value in own.items())]

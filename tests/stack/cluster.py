@@ -53,9 +53,9 @@ class Cluster:
         asked = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
         return self._prefect("deployment", "run", deployment, "--watch", *asked)
 
-    def run(self) -> str:
-        """Run the deployment, and hold it to success."""
-        watching = self.begun()
+    def run(self, deployment: str = FLOW, parameters: Mapping[str, str] = PARAMETERS) -> str:
+        """Run a deployment, and hold it to success."""
+        watching = self.begun(deployment, parameters)
         said, _ = watching.communicate(timeout=RUN_SECONDS)
         assert watching.returncode == 0, said + self.log("worker-etl")
         return said

@@ -14,7 +14,8 @@ from infra.stack.spark import WORKERS
 from lakehouse.sample import write_sample
 from tests.flows.command import answer, lakehouse
 from tests.flows.prefect_service import until
-from tests.stack.cluster import PARAMETERS, Cluster, cluster
+from tests.reference import unpack
+from tests.stack.cluster import FLOW, PARAMETERS, Cluster, cluster
 
 pytestmark = pytest.mark.timeout(3_600)
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
@@ -70,6 +71,20 @@ def test_a_landing_a_day_more_and_a_correction_come_to_the_embedded_gold(
     assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
     running_cluster.run()
     assert running_cluster.answer("releases")[-1]["release_id"] == 3
+
+
+@pytest.mark.long
+def test_the_reference_receipts_come_to_the_embedded_gold(tmp_path: Path) -> None:
+    source, home = unpack(tmp_path / "reference"), tmp_path / "home"
+    done = lakehouse(home, "run", "--source", source, "--no-prefect", "--no-checks")
+    assert done.returncode == 0, done.stderr
+    with cluster(tmp_path / "cluster") as started:
+        started.lakehouse("load", "--source", source)
+        for file in sorted((source / "transactions").iterdir()):
+            started.deliver(file)
+        started.run(FLOW, {"enable_quality_checks": "false"})
+        assert started.answer("digest") == answer(home, "digest")
+        assert all(row["difference"] == 0 for row in started.answer("ledger"))
 
 
 @pytest.mark.long
