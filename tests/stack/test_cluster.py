@@ -157,8 +157,9 @@ def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     running_cluster: Cluster, embedded: Embedded, victim: str
 ) -> None:
     kill, service, ends = KILLS[victim]
-    more = embedded.landing / "transactions" / f"{list(KILLS).index(victim)}_Tran.csv"
-    more.write_bytes(b"".join(embedded.files[0].read_bytes().splitlines(keepends=True)[: 20 + len(victim)]))
+    number = list(KILLS).index(victim)
+    more = embedded.landing / "transactions" / f"{number}_Tran.csv"
+    more.write_bytes(b"".join(embedded.files[0].read_bytes().splitlines(keepends=True)[: 20 + number]))
     running_cluster.deliver(embedded.files[-1])
     running_cluster.deliver(more)
     is_building = will_say("task_started rules", process.log_of("worker-etl", running_cluster.plan.folder))
