@@ -29,7 +29,7 @@ from tests.stack.reasons import NO_COMPOSE, NO_MINIO
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 ALLOWED_SKIPS = (MISSING, NO_COMPOSE, NO_MINIO, "root may read everything", "no file system can be mounted here")
 FOREIGN = ("LAKEHOUSE_", "POSTGRES_", "PREFECT_")
-OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA")
+OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA", "LAKEHOUSE_HISTORIES")
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compiling well costs more than it saves
 
 ONE_BY_ONE = ("tests/histories/test_histories.py", "tests/histories/test_storage_faults.py")

@@ -1,5 +1,6 @@
 """Random histories of a small lakehouse: after every run it is what its files and decisions say."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from tests.histories.lives import Memory, lived_through
 from tests.histories.steps import Again, Deliver, History, Run, Step, histories
 from tests.histories.world import Kept
 
-SHARDS, EACH = 8, 25
+SHARDS = 8
+HISTORIES = int(os.environ.get("LAKEHOUSE_HISTORIES", "40"))  # 200 in continuous integration
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_after_every_run_it_is_what_its_files_and_decisions_say(
 
     @seed(shard)
     @settings(
-        max_examples=EACH,
+        max_examples=HISTORIES // SHARDS,
         deadline=None,
         database=None,
         phases=(Phase.generate, Phase.shrink),
