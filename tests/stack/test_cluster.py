@@ -5,17 +5,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
+import psycopg
 import pytest
 
 from infra.stack import process, stack
 from infra.stack.process import members, running, will_say
 from infra.stack.spark import WORKERS
+from lakehouse.engine import start
+from lakehouse.errors import ServiceDown
 from lakehouse.sample import write_sample
+from lakehouse.settings import load_settings
 from tests.flows.command import answer, lakehouse
 from tests.flows.prefect_service import until
 from tests.reference import unpack
 from tests.stack.cluster import FLOW, PARAMETERS, Cluster, cluster
+from tests.stack.sockets import listened_to
 
 pytestmark = pytest.mark.timeout(3_600)
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
@@ -71,6 +78,34 @@ def test_a_landing_a_day_more_and_a_correction_come_to_the_embedded_gold(
     assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
     running_cluster.run()
     assert running_cluster.answer("releases")[-1]["release_id"] == 3
+
+
+def test_nothing_listens_beyond_loopback_and_no_secret_is_told(running_cluster: Cluster) -> None:
+    plan = running_cluster.plan
+    leaders = [found.pid for name in stack.NAMES if (found := running(name, plan.folder))]
+    commands = {pid: command for leader in leaders for pid, command in members(leader).items()}
+    listening = listened_to(commands)
+    assert {*plan.ports.values()} <= {port for _, port in listening}
+    assert {address for address, _ in listening} == {"127.0.0.1"}
+    told = "\n".join([*commands.values(), *(log.read_text(errors="replace") for log in logs_of(running_cluster))])
+    assert [name for name, secret in plan.secrets.items() if secret in told] == []
+
+
+def test_every_service_wants_a_password(running_cluster: Cluster) -> None:
+    clients, ports = running_cluster.plan.clients, running_cluster.plan.ports
+    for address, code in ((f"{clients['PREFECT_API_URL']}/flows/count", 401), (clients["MINIO_ENDPOINT"], 403)):
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(address, method="POST" if code == 401 else "GET"), timeout=15)
+        assert refused.value.code == code
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(host="127.0.0.1", port=ports["postgres"], user="source_owner", dbname="source")
+    with pytest.raises(ServiceDown, match="Spark Connect server"):
+        start(load_settings(spark_remote=clients["SPARK_REMOTE"], spark_remote_token="not the token"))
+
+
+def logs_of(at: Cluster) -> list[Path]:
+    """Give every log: of the services, of Spark's executors, of runs."""
+    return [*at.plan.folder.glob("logs/*"), *at.plan.folder.glob("spark/*/*/*/std*"), *at.home.glob("logs/**/*.jsonl")]
 
 
 @pytest.mark.long
