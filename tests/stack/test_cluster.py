@@ -128,6 +128,7 @@ def test_two_deployments_triggered_together_through_two_workers_are_ten_times_ri
 ) -> None:
     content = embedded.files[0].read_bytes().splitlines(keepends=True)
     running_cluster.deliver(embedded.files[-1])
+    running_cluster.run()
     for number in range(10):
         more = embedded.landing / "transactions" / f"{900 + number}_Tran.csv"
         more.write_bytes(b"".join(content[: 30 + number]))
