@@ -24,7 +24,7 @@ from lakehouse.ops import corrections, ledger, quality_results, quarantine, sour
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
 from lakehouse.release import Base, Release
 from lakehouse.silver import categories, product_categories, receipts, sales_days
-from lakehouse.table import Layer, ReplaceMonths, ReplaceSources, Table
+from lakehouse.table import Layer, ReplaceMonths, Table
 from lakehouse.version import code_version
 from quality import gates
 from quality.ledger import BRONZE, accounts, earlier_counts
@@ -60,15 +60,8 @@ class Attempt:
 
     @property
     def _is_upon_verified(self) -> bool:
-        """Say whether the last release is verified, so that only what this run replaces has to be."""
-        return self.base.release is not None and self.base.release.verified
-
-    @property
-    def _is_verified(self) -> bool:
-        """Say whether every row that this run leaves was held to its checks, by this run or before."""
-        parts = {t.qualified_name for t in catalog.tables() if isinstance(t.write, ReplaceMonths | ReplaceSources)}
-        is_whole = self._is_upon_verified or parts <= self.written.keys()
-        return self.order.parameters.enable_quality_checks and is_whole
+        """Say whether the last release was held to the checks of this code: then only what is replaced has to be."""
+        return self.base.release is not None and self.base.release.verified and not self.is_new_code
 
     def land(self, found: News) -> None:
         """Write the table of sources, what was decided, and the lines of new sources; known ones keep their lines."""
@@ -146,12 +139,13 @@ class Attempt:
             return
         assert self.attached is not None
         self.attached.result()
+        if not self._is_upon_verified:
+            self._check_unwritten()
         version = self.shop.versions[sales_days.TABLE.qualified_name]
         found = [("volume", v) for v in gates.volume_gate(self.order.storage, version, self.order.parameters)]
         suites = [("suite", v) for future in self.pending for v in future.result()]
         self.documents = self.checks.submit_documents(self.order.settings.documents)
-        published = {name: w.version for name, w in self.written.items()}
-        suites = [(gate, v) for gate, v in suites if published.get(v.table) == v.version]
+        suites = [(gate, v) for gate, v in suites if self.shop.versions.get(v.table) == v.version]
         self._judge(found + suites + [("oracle", v) for v in self.oracle.verdicts(self.shop.versions, self.written)])
 
     def document(self) -> str:
@@ -183,7 +177,7 @@ class Attempt:
             parameters=parameters,
             code_version=code_version(),
             engine=self.shop.engine.name,
-            verified=self._is_verified,
+            verified=self.order.parameters.enable_quality_checks,
         )
         release.commit(self.order.storage, published, self.base)
         return published
@@ -216,9 +210,20 @@ class Attempt:
         name = written.table.qualified_name
         self.written[name] = written
         if self.order.parameters.enable_quality_checks:
-            uri = self.order.storage.uri(written.table)
             touched = condition(written.table, self.shop.scope) if self._is_upon_verified else None
-            self.pending.append(self.checks.submit_check(name, uri, written.version, touched))
+            self._check(written.table, written.version, touched)
+
+    def _check(self, table: Table, version: int, touched: str | None = None) -> None:
+        uri = self.order.storage.uri(table)
+        self.pending.append(self.checks.submit_check(table.qualified_name, uri, version, touched))
+
+    def _check_unwritten(self) -> None:
+        """Have the suites run on what this run leaves as nobody, or other code, has checked it."""
+        left = self.base.release.tables.keys() - self.written.keys() if self.base.release else ()
+        for table in (catalog.entry(name).table for name in sorted(left)):
+            version = self.shop.versions[table.qualified_name]
+            if self.order.storage.count(table, version):  # of a group that never was built there is nothing
+                self._check(table, version)
 
     def _judge(self, found: list[tuple[str, Verdict]]) -> None:
         self.verdicts += found

@@ -137,12 +137,16 @@ def export(
     sync: Annotated[bool, typer.Option("--sync", help="Copy them to FRONTEND_PATH too.")] = False,
 ) -> None:
     """Write the exports of a release."""
+    from lakehouse.exports.objects import mirrored
     from lakehouse.exports.publish import publish, synced
 
     settings = load_settings()
     folder = into or settings.exports
     manifest = publish(reading.snapshot(number), folder)
-    print(f"{len(manifest.files)} files of release {manifest.release_id} are in {folder}.")
+    if into is None and settings.exports_address:
+        mirrored(folder.resolve(), settings.exports_address)
+    where = folder if into else settings.exports_address or folder
+    print(f"{len(manifest.files)} files of release {manifest.release_id} are in {where}.")
     if sync:
         if settings.frontend_path is None:
             raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")

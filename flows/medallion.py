@@ -12,9 +12,9 @@ from flows.means import MEANS, Means, checking
 from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
-from lakehouse.errors import BadInput
-from lakehouse.exports.objects import current, mirrored
-from lakehouse.exports.publish import exported, publish, synced
+from lakehouse.errors import BadInput, OtherCode
+from lakehouse.exports.objects import is_mirrored, mirrored
+from lakehouse.exports.publish import holds, publish, synced
 from lakehouse.ops import sources
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.silver import itemset_months
@@ -42,6 +42,7 @@ def medallion(order: Order, step: Step, look: Callable[[Order], News] = news, me
     """
     found = step("admit", lambda: look(order), retries=2)
     if found.is_nothing and found.last is not None and _is_exported(order, found.last):
+        _sync(order, step)
         return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
     with checking(order, means) as checks, step("lease", order.leased) as lease:
         order = replace(order, epoch=lease.epoch)
@@ -72,7 +73,7 @@ def _built(order: Order, step: Step, work: Attempt, found: News) -> Outcome:
 def single_group(group: str, order: Order, step: Step) -> Outcome:
     """Build one group on the last release's silver, check it, publish it.
 
-    Errors: NothingPublished, Blocked, and what the steps raise.
+    Errors: NothingPublished, OtherCode, Blocked, and what the steps raise.
     """
     release.latest(order.storage)
     with step("lease", order.leased) as lease:
@@ -80,6 +81,8 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
         found = step("admit", lambda: current_news(order))
         base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
         with checking(order) as checks, attempt(order, base, checks) as work:
+            if work.is_new_code:
+                raise OtherCode(release.latest(order.storage).release_id)
             work.touch_nothing(found)
             step("ledger", lambda: work.account(found))
             gold = catalog.tables(Layer.GOLD, group)
@@ -91,6 +94,7 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
 def _unchanged(order: Order, step: Step, last: Release, found: News) -> Outcome:
     if not _is_exported(order, last):  # the run that published it was killed before its exports
         step("exports", lambda: export(order, last))
+    _sync(order, step)
     return Outcome(last, found.run_key, found.admission.rows, is_new=False)
 
 
@@ -114,6 +118,7 @@ def _recorded(order: Order, step: Step, base: Base, last: Release, found: News) 
 
     published = step("publish", publish)
     step("exports", lambda: export(order, published))
+    _sync(order, step)
     return Outcome(published, found.run_key, found.admission.rows)
 
 
@@ -125,8 +130,7 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
     published = step("publish", lambda: work.publish(found))
     step("exports", lambda: export(order, published))
     step("documents", work.document)
-    if order.sync_to_frontend:
-        step("sync", lambda: sync(order), retries=2)
+    _sync(order, step)
     return Outcome(published, found.run_key, found.admission.rows, failures=work.failures)
 
 
@@ -140,11 +144,16 @@ def export(order: Order, published: Release) -> str:
 
 
 def _is_exported(order: Order, last: Release) -> bool:
-    settings = order.settings
-    if exported(settings.exports) != last.release_id:
+    exports, address = order.settings.exports, order.settings.exports_address
+    if not holds(exports, last.release_id, last.created_at):
         return False
-    there = current(settings.exports_address) if settings.exports_address else None
-    return not settings.exports_address or (there is not None and there.release_id == last.release_id)
+    return not address or is_mirrored(exports.resolve(), address)
+
+
+def _sync(order: Order, step: Step) -> None:
+    """Sync when that is asked, also without news: the front end may have missed it the last time."""
+    if order.sync_to_frontend:
+        step("sync", lambda: sync(order), retries=2)
 
 
 def sync(order: Order) -> str:

@@ -13,7 +13,7 @@ from flows.events import error_console
 from flows.order import Order
 from lakehouse import landing, release
 from lakehouse.admission import Admission, admit, as_declared, heads_of
-from lakehouse.errors import BadInput
+from lakehouse.errors import BadInput, WrongUse
 from lakehouse.extract import TRANSACTIONS, Known, extract
 from lakehouse.extracts import Extract
 from lakehouse.landing import Delivery, Head
@@ -95,6 +95,7 @@ def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]
     """
     settings, heads = order.settings, heads_of(known)
     from_postgres = settings.transactions_source == "postgres"
+    _hold_to_one_origin(settings.transactions_source, known)
     files = [] if from_postgres else landing.transaction_files(landing_of(order), heads)
     if order.source is not None:
         for entity, count in load(settings, order.source, transactions=from_postgres).items():
@@ -107,6 +108,15 @@ def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]
     deleted = {path for path in heads if from_postgres and path.startswith(TRANSACTIONS)} - days
     extracted = [_delivered(found, heads, settings.root) for found in taken if found.path is not None]
     return landing.settled(files, heads, settings.settle_seconds) + extracted, deleted
+
+
+def _hold_to_one_origin(wanted: str, known: pa.Table) -> None:
+    """See that no transactions came from elsewhere: what is in both would count twice. Errors: WrongUse."""
+    rows = [r for r in known.to_pylist() if (r["entity"], r["status"]) == ("transactions", "current")]
+    found = {"postgres" if row["path"].startswith(TRANSACTIONS) else "files" for row in rows}
+    if other := sorted(found - {wanted}):
+        remedy = f"{other[0]!r}, as in this lakehouse so far; for others choose another LAKEHOUSE_HOME"
+        raise WrongUse("TRANSACTIONS_SOURCE", wanted, remedy)
 
 
 def _landed(known: pa.Table) -> dict[str, Known]:

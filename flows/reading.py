@@ -1,8 +1,10 @@
 """The commands that read: nothing here starts an engine or changes a table."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import duckdb
+import pyarrow as pa
 import typer
 from pyarrow.dataset import Dataset
 
@@ -88,10 +90,18 @@ def query(
         database.execute("set enable_external_access = false; set lock_configuration = true")
         try:
             found = database.sql(sql)  # None where it gives no rows
-            rows = [] if found is None else found.to_arrow_table().to_pylist()
-        except duckdb.Error as error:
+            rows = [] if found is None else _rows(found.to_arrow_table())
+        except (duckdb.Error, ArithmeticError) as error:  # a date may be beyond those of Python
             raise BadQuery(str(error).replace(HIDDEN, ".")) from None
     show(rows, as_json, "No row.")
+
+
+def _rows(found: pa.Table) -> list[dict[str, object]]:
+    names = Counter(found.column_names)
+    if twice := sorted(name for name in names if names[name] > 1):
+        raise BadQuery(f"Several columns are named {', '.join(twice)}: name each apart, with `as`.")
+    rows: list[dict[str, object]] = found.to_pylist()
+    return rows
 
 
 def _offer(database: "DuckDBPyConnection", name: str, rows: Dataset) -> None:

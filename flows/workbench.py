@@ -178,7 +178,9 @@ def withdraw(order: Order, path: str, reason: Reason) -> News:
     entities = {row["source_id"]: row["entity"] for row in known.to_pylist()}
     if entities[source_id] != "transactions":
         raise WrongUse("SOURCE_PATH", path, "a transactions file; a reference file is replaced by a newer one")
-    admission = withdrawn(known, path, f"by {reason.who}: {reason.why}")
+    others = sorted(other for other, head in heads_of(known).items() if head.source_id == source_id and other != path)
+    still = f"; the same bytes go on counting as {', '.join(others)}" if others else ""
+    admission = withdrawn(known, path, f"by {reason.who}: {reason.why}{still}")
     return bench.news(admission, Decided(bench.corrections))
 
 

@@ -101,6 +101,17 @@ class Misdeclared(LakehouseError):
         super().__init__(f"{file}, line {line}: {reason}. Nothing was changed.")
 
 
+class OtherCode(LakehouseError):
+    """One group alone, upon tables that other code made: they would pass for this code's. Exit code 1."""
+
+    def __init__(self, release_id: int) -> None:
+        self.release_id = release_id
+        super().__init__(
+            f"Release {release_id} was made by other code, and one group alone does not make its tables anew. "
+            "Run `lakehouse run` first."
+        )
+
+
 class NotKept(LakehouseError):
     """A release that vacuum let go because no rule kept it. Exit code 2."""
 

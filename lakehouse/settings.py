@@ -1,10 +1,11 @@
 """The one place where environment variables are read."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import WrongUse
@@ -46,6 +47,14 @@ class Settings(BaseSettings):
     notification_url: SecretStr = Field(
         SecretStr(""), description="Webhook told of runs that failed; unset: nobody is told."
     )
+
+    @field_validator("minio_endpoint")
+    @classmethod
+    def _is_address(cls, found: str) -> str:
+        """Hold an endpoint to what every client of S3 can read."""
+        if found and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?/?", found):
+            raise ValueError("an address like http://host:9000 or https://host")
+        return found
 
     @property
     def root(self) -> str:
@@ -95,4 +104,10 @@ def load_settings(**changes: object) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
         found = "(hidden)" if any(word in name for word in ("PASSWORD", "SECRET", "TOKEN")) else first["input"]
-        raise WrongUse(name, found, first["msg"].removeprefix("Input should be ").lower()) from None
+        raise WrongUse(name, found, _told(first["msg"])) from None
+
+
+def _told(message: str) -> str:
+    """Give what pydantic says a value must be."""
+    own = message.removeprefix("Value error, ")
+    return own if own != message else message.removeprefix("Input should be ").lower()

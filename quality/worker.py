@@ -8,6 +8,7 @@ that nothing is left over when the parent is killed.
 import gc
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
     from pyspark.sql import SparkSession
 
+TOKENS = re.compile(r"(authorization=)[^\s;&'\"]+")  # in an address of Spark Connect
 TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
 PATIENCE_SECONDS = 5
 LAST_WORDS = 2_000
@@ -81,7 +83,8 @@ class Worker:
     def attach(self, address: str) -> Future[None]:
         """Connect to an engine (sc://...), once Great Expectations is imported; `submit_documents` begins anew."""
         token = os.environ.get(TOKEN)  # the engine sets it when it starts, which may be after this process was made
-        return self._submit(f"attach to {address}", _nothing, do="attach", address=address, token=token)
+        where = address.partition(";")[0]  # what follows may hold a token
+        return self._submit(f"attach to {where}", _nothing, do="attach", address=address, token=token)
 
     def submit_check(
         self, table_name: str, uri: str, version: int, touched: str | None = None
@@ -228,7 +231,7 @@ def main() -> None:
         try:
             answer = {"id": request["id"], "value": child.answer(request)}
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's answer
-            message = " ".join(str(error).split())[:1_000]
+            message = TOKENS.sub(r"\1(hidden)", " ".join(str(error).split()))[:1_000]
             answer = {"id": request["id"], "error": message or type(error).__name__}
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -54,8 +54,11 @@ def differing(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def listed(names: Path) -> set[str]:
-    """Read a list of paths; none where there is no such file."""
-    return set(_PATHS.validate_json(names.read_bytes())) if names.exists() else set()
+    """Read a list of paths; none where there is no such file, or one that is not ours."""
+    try:
+        return set(_PATHS.validate_json(names.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return set()
 
 
 def _content(path: Path, expected: File) -> bytes | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
-from lakehouse.exports.manifest import MANIFEST, described, manifest_in
+from lakehouse.exports.manifest import MANIFEST, Manifest, described, manifest_in
 from lakehouse.objects import listed, opened, put, remove
 
 POINTER = "current.json"
@@ -39,6 +39,12 @@ def current(address: str) -> Current | None:
         raise StorageFailed("read", f"{address}/{POINTER}", _reason(error), REMEDY) from None
 
 
+def is_mirrored(folder: Path, address: str) -> bool:
+    """Say whether what is published under an address are the exports in a folder; errors: StorageFailed."""
+    manifest = manifest_in(folder)
+    return manifest is not None and current(address) == _pointer(folder, manifest)
+
+
 def mirrored(folder: Path, address: str) -> None:
     """Publish a folder of exports, as its manifest lists it, under an address; errors: StorageFailed.
 
@@ -47,8 +53,7 @@ def mirrored(folder: Path, address: str) -> None:
     manifest = manifest_in(folder)
     if manifest is None:
         raise StorageFailed("publish", str(folder), "it has no manifest", "Publish it: `lakehouse export`.")
-    content = (folder / MANIFEST).read_bytes()
-    new = Current(manifest.release_id, f"releases/{manifest.release_id}-{described(content).sha256[:12]}")
+    new = _pointer(folder, manifest)
     before = current(address)
     if before == new:
         return
@@ -65,6 +70,11 @@ def mirrored(folder: Path, address: str) -> None:
     log.info("published %d objects of release %d as %s", len(manifest.files), manifest.release_id, address)
 
 
+def _pointer(folder: Path, manifest: Manifest) -> Current:
+    content = (folder / MANIFEST).read_bytes()
+    return Current(manifest.release_id, f"releases/{manifest.release_id}-{described(content).sha256[:12]}")
+
+
 @contextmanager
 def fetched(address: str) -> Iterator[Path]:
     """Copy the exports under an address into a folder, which is there for as long as it is used.
@@ -74,13 +84,15 @@ def fetched(address: str) -> Iterator[Path]:
     """
     now = current(address)
     if now is None:
-        raise BadInput(address, "it has no exports", "Publish them first: `lakehouse run`.")
+        raise BadInput(address, "it has no exports", "Publish them first: `lakehouse export`.")
     with TemporaryDirectory(prefix="exports-") as name:
         folder = Path(name)
         try:
             _copy(f"{address}/{now.prefix}", MANIFEST, folder)
             manifest = manifest_in(folder)
-            for path in manifest.files if manifest else ():
+            if manifest is None:
+                raise BadInput(address, "its manifest is not one of exports", "Publish them again: `lakehouse export`.")
+            for path in manifest.files:
                 _copy(f"{address}/{now.prefix}", path, folder)
         except OSError as error:
             raise StorageFailed("read exports of", address, _reason(error), REMEDY) from None

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 from time import perf_counter
@@ -44,6 +45,15 @@ def exported(into: Path) -> int | None:
     folder = current_folder(into.absolute())
     manifest = manifest_in(folder) if folder else None
     return manifest.release_id if manifest else None
+
+
+def holds(into: Path, release_id: int, created_at: datetime) -> bool:
+    """Say whether the published documents are those of a release, every one of them; errors: BadInput."""
+    folder = current_folder(into.absolute())
+    manifest = manifest_in(folder) if folder else None
+    if folder is None or manifest is None or (manifest.release_id, manifest.created_at) != (release_id, created_at):
+        return False
+    return not differing(folder, manifest)
 
 
 def publish(snapshot: Snapshot, into: Path, groups: Sequence[str] | None = None) -> Manifest:

@@ -140,3 +140,12 @@ def is_running(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")  # one that has ended and was not yet asked how is no longer running
     return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def test_an_address_is_told_without_its_token() -> None:
+    with Worker() as worker:
+        attached = worker.attach("sc://127.0.0.1:9/;authorization=Bearer%20the-token")
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(ServiceDown, match=r"attach to sc://127\.0\.0\.1:9/:") as told:
+            attached.result()
+    assert "the-token" not in str(told.value)

@@ -27,7 +27,7 @@ from tests.stack.sockets import listened_to
 
 pytestmark = pytest.mark.timeout(3_600)
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
-RECEIPTS, DAYS, STORES = 400, 40, 3
+RECEIPTS, DAYS, STORES = 1_500, 40, 3
 ASKED = ("--no-prefect", "--no-checks", "--min-support", PARAMETERS["min_support"])
 LEAST = ("--min-rows-threshold", PARAMETERS["min_rows_threshold"])
 

@@ -1,0 +1,125 @@
+"""What a release may claim: of whose code its tables are, that they were checked, that its exports are there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lakehouse.sample import write_sample
+from tests.flows.command import answer, lakehouse
+
+pytestmark = pytest.mark.timeout(600)
+PLAIN = ("run", "--no-prefect", "--min-rows-threshold", 1, "--source")
+OTHER_CODE = "import lakehouse.version as module; module.code_version = lambda: 'other'\n"
+GROUP = """
+from functools import partial
+from flows.events import Events, error_console
+from flows.medallion import single_group
+from flows.order import ordered
+from flows.run import carried_out, direct, print_summary
+from lakehouse.parameters import validated
+from lakehouse.settings import load_settings
+settings = load_settings()
+order = ordered('clustering', settings, validated(enable_quality_checks=False))
+events = Events(settings.logs, 'clustering', order.run_id, error_console())
+from lakehouse.errors import LakehouseError
+try:
+    carried_out(order, events, direct(events), partial(single_group, 'clustering'), print_summary)
+except LakehouseError as error:
+    sys.exit(str(error))
+sys.exit(0)
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    write_sample(tmp_path / "source", receipts=400, days=40)
+    return tmp_path / "source"
+
+
+def done(home: Path, *arguments: object, before: str = "", code: int = 0, **env: str) -> str:
+    ended = lakehouse(home, *arguments, before=before, env=env)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return " ".join((ended.stdout + ended.stderr).split())
+
+
+def test_one_group_upon_tables_of_other_code_is_refused(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    done(home, *PLAIN, source, "--no-checks", before=OTHER_CODE)
+    told = done(home, before=GROUP, code=1)
+    assert "Release 1 was made by other code" in told
+    assert len(answer(home, "releases")) == 1
+    done(home, *PLAIN, source, "--no-checks")
+    done(home, before=GROUP)
+    assert len(answer(home, "releases")) == 3
+
+
+def test_a_checked_run_upon_an_unchecked_release_checks_what_it_leaves(tmp_path: Path, source: Path) -> None:
+    home, more = tmp_path / "home", source / "transactions" / "901_Tran.csv"
+    strict = """
+from dataclasses import replace
+from lakehouse.silver import categories as module
+from lakehouse.table import Expression
+module.TABLE = replace(module.TABLE, checks=(*module.TABLE.checks, Expression('category_id > 2', why='of a test')))
+"""
+    unchecked = done(home, *PLAIN, source, "--no-checks", before=strict)
+    assert "(quality checks were off)" in unchecked
+    more.write_text("2024-01-03|901|7|1 2 3\n")
+    (tmp_path / "sitecustomize.py").write_text(strict)  # the process of the checks knows the table as well
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
+    blocked = done(home, *PLAIN, source, before=strict, code=3, PYTHONPATH=path)
+    assert "silver.categories" in blocked
+    done(home, *PLAIN, source)
+    assert [row["verified"] for row in answer(home, "releases")] == [False, True]
+
+
+def test_files_and_postgresql_do_not_mix(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    done(home, *PLAIN, source, "--no-checks")
+    told = done(home, *PLAIN, source, "--no-checks", code=2, TRANSACTIONS_SOURCE="postgres")
+    assert "TRANSACTIONS_SOURCE is 'postgres': it must be 'files', as in this lakehouse so far" in told
+
+
+def test_exports_are_made_again_where_one_is_missing_or_they_are_anothers(tmp_path: Path, source: Path) -> None:
+    home, other, out = tmp_path / "home", tmp_path / "other", tmp_path / "out"
+    done(home, *PLAIN, source, "--no-checks", OUTPUT_PATH=str(out))
+    totals = out / "summary" / "basic_metrics.json"
+    first = json.loads(totals.read_bytes())
+    totals.unlink()
+    done(home, *PLAIN, source, "--no-checks", OUTPUT_PATH=str(out))
+    assert json.loads(totals.read_bytes()) == first
+    fewer = tmp_path / "fewer"
+    shutil.copytree(source, fewer)
+    max((fewer / "transactions").iterdir()).unlink()
+    done(other, *PLAIN, fewer, "--no-checks")
+    done(other, *PLAIN, fewer, "--no-checks", OUTPUT_PATH=str(out))
+    assert json.loads(totals.read_bytes())["total_transactions"] < first["total_transactions"]
+
+
+def test_a_front_end_that_missed_a_release_is_caught_up_without_news(tmp_path: Path, source: Path) -> None:
+    home, front = tmp_path / "home", tmp_path / "front"
+    done(home, *PLAIN, source, "--no-checks")
+    front.mkdir()
+    (front / ".unfinished-sync.json").write_text("garbage")
+    done(home, *PLAIN, source, "--no-checks", "--sync", FRONTEND_PATH=str(front))
+    assert (front / "summary" / "basic_metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select timestamp 'infinity' as t", "The query failed"),
+        ("select 1 as a, 2 as a", "Several columns are named a"),
+    ],
+)
+def test_a_result_that_cannot_be_shown_whole_is_refused(tmp_path: Path, source: Path, sql: str, said: str) -> None:
+    done(tmp_path / "home", *PLAIN, source, "--no-checks")
+    assert said in done(tmp_path / "home", "query", sql, code=2)
+
+
+@pytest.mark.parametrize("address", ["foo", "http://[bad", "ftp://host", "http://a b"])
+def test_an_endpoint_no_client_could_read_is_named(tmp_path: Path, address: str) -> None:
+    told = done(tmp_path, "status", code=2, MINIO_ENDPOINT=address, LAKEHOUSE_ROOT="s3://lakehouse/tables")
+    assert "it must be an address like http://host:9000 or https://host" in told
