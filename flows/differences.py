@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import duckdb
 from pyarrow.dataset import Dataset
 
 from lakehouse import catalog
@@ -79,6 +78,8 @@ class Differences:
 def differences(before: Snapshot, after: Snapshot) -> Differences:
     """Compare two releases; tables of equal version or digest are not read, one that a release lacks is empty there."""
     names = [t for t in catalog.released() if _may_differ(t, before.release, after.release)]
+    import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
+
     with duckdb.connect() as database:
         found = [_table_change(database, table, before, after) for table in names]
         changed = [c for c in found if c.only_before or c.only_after or c.changed]

@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
-import duckdb
 import pyarrow as pa
 import typer
 from pyarrow.dataset import Dataset
@@ -79,6 +78,8 @@ def query(
 ) -> None:
     """Ask a release, and the logs of runs, in SQL (DuckDB); no engine is started."""
     opened = snapshot(number)
+    import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
+
     with duckdb.connect() as database:
         for layer in Layer:
             database.execute(f"create schema if not exists {layer.value}")
