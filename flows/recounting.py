@@ -48,7 +48,8 @@ class Recounting:
             )
 
     def close(self) -> None:
-        """Wait for what was begun, and give its memory back."""
+        """Wait for what was begun, give its memory back and forget it: an error that is kept keeps this object."""
         self._thread.shutdown()
-        if self._found is not None and self._found.exception() is None:
-            self._found.result()[0].connection.close()
+        begun, self._found = self._found, None
+        if begun is not None and begun.exception() is None:
+            begun.result()[0].connection.close()
