@@ -111,8 +111,12 @@ def _remote(settings: Settings) -> Engine:
     address = settings.spark_remote + ("" if ";" in settings.spark_remote else "/;") + asked
     with _told(f"{place.hostname}:{place.port or 15002}"):
         session = _session(address)
-        session.conf.set("spark.sql.session.timeZone", "UTC")
-        session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
+        try:
+            session.conf.set("spark.sql.session.timeZone", "UTC")
+            session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
+        except BaseException:
+            session.client.close()  # or it would ask the server again when the interpreter ends
+            raise
     return Engine("spark", session, address, commits=True)
 
 

@@ -166,6 +166,22 @@ def test_spark_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     assert not _group(int(killed.stdout))
 
 
+def test_a_server_that_is_away_is_one_sentence_also_when_the_process_ends() -> None:
+    code = """
+from lakehouse.engine import start
+from lakehouse.errors import ServiceDown
+from lakehouse.settings import load_settings
+try:
+    start(load_settings(spark_remote="sc://127.0.0.1:1", spark_remote_token="the token"))
+except ServiceDown as told:
+    print(told)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("The Spark Connect server at 127.0.0.1:1 failed: ")
+    assert "the token" not in done.stdout
+    assert done.stderr == ""
+
+
 def test_without_java_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
