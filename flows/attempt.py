@@ -56,7 +56,7 @@ class Attempt:
     @property
     def is_new_code(self) -> bool:
         """Say whether other code made the last release, or there is none: then everything is built anew."""
-        return self.base.release is None or self.base.release.code_version != code_version()
+        return self.base.release is None or not self.base.release.is_of_this_code
 
     @property
     def _is_upon_verified(self) -> bool:

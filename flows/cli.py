@@ -126,8 +126,9 @@ def rollback(number: Annotated[int, typer.Argument(metavar="R", help="The releas
     with order.leased() as lease:
         published = release.roll_back(order.storage, number, lease, datetime.now(UTC))
         record(order, published.run_key, "published", f"Release {published.release_id} is release {number} again.")
-        folder = export(order, published)
-    print(f"Release {published.release_id} is release {number} again; its exports are in {folder}.")
+        export(order.settings, release.Snapshot(order.storage, published))
+    where = order.settings.exports_address or order.settings.exports
+    print(f"Release {published.release_id} is release {number} again; its exports are in {where}.")
 
 
 @app.command()
@@ -137,20 +138,17 @@ def export(
     sync: Annotated[bool, typer.Option("--sync", help="Copy them to FRONTEND_PATH too.")] = False,
 ) -> None:
     """Write the exports of a release."""
-    from lakehouse.exports.objects import mirrored
+    from flows import medallion
     from lakehouse.exports.publish import publish, synced
 
-    settings = load_settings()
-    folder = into or settings.exports
-    manifest = publish(reading.snapshot(number), folder)
-    if into is None and settings.exports_address:
-        mirrored(folder.resolve(), settings.exports_address)
-    where = folder if into else settings.exports_address or folder
+    settings, opened = load_settings(), reading.snapshot(number)
+    manifest = publish(opened, into) if into else medallion.export(settings, opened)
+    where = into or settings.exports_address or settings.exports
     print(f"{len(manifest.files)} files of release {manifest.release_id} are in {where}.")
     if sync:
         if settings.frontend_path is None:
             raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
-        counts = synced(folder, settings.frontend_path)
+        counts = synced(into or settings.exports, settings.frontend_path)
         print(f"{counts.copied} files were copied to {settings.frontend_path}, {counts.removed} removed.")
 
 

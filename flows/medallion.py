@@ -13,10 +13,12 @@ from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
 from lakehouse.errors import BadInput, OtherCode
+from lakehouse.exports.manifest import Manifest
 from lakehouse.exports.objects import is_mirrored, mirrored
 from lakehouse.exports.publish import holds, publish, synced
 from lakehouse.ops import sources
 from lakehouse.release import Base, Release, Snapshot
+from lakehouse.settings import Settings
 from lakehouse.silver import itemset_months
 from lakehouse.table import Layer, Table
 
@@ -80,9 +82,9 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
         order = replace(order, epoch=lease.epoch)
         found = step("admit", lambda: current_news(order))
         base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
+        if base.release is not None and not base.release.is_of_this_code:
+            raise OtherCode(base.release.release_id)
         with checking(order) as checks, attempt(order, base, checks) as work:
-            if work.is_new_code:
-                raise OtherCode(release.latest(order.storage).release_id)
             work.touch_nothing(found)
             step("ledger", lambda: work.account(found))
             gold = catalog.tables(Layer.GOLD, group)
@@ -93,7 +95,7 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
 
 def _unchanged(order: Order, step: Step, last: Release, found: News) -> Outcome:
     if not _is_exported(order, last):  # the run that published it was killed before its exports
-        step("exports", lambda: export(order, last))
+        step("exports", lambda: _export(order, last))
     _sync(order, step)
     return Outcome(last, found.run_key, found.admission.rows, is_new=False)
 
@@ -117,7 +119,7 @@ def _recorded(order: Order, step: Step, base: Base, last: Release, found: News) 
         return noted
 
     published = step("publish", publish)
-    step("exports", lambda: export(order, published))
+    step("exports", lambda: _export(order, published))
     _sync(order, step)
     return Outcome(published, found.run_key, found.admission.rows)
 
@@ -128,19 +130,22 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
         work.tolerate(group, partial(step, f"gold {group}", partial(work.wait, tables)))
     step("gates", work.judge)
     published = step("publish", lambda: work.publish(found))
-    step("exports", lambda: export(order, published))
+    step("exports", lambda: _export(order, published))
     step("documents", work.document)
     _sync(order, step)
     return Outcome(published, found.run_key, found.admission.rows, failures=work.failures)
 
 
-def export(order: Order, published: Release) -> str:
-    """Write the exports of a release; give their folder, or the address they are put under."""
-    settings = order.settings
-    publish(Snapshot(order.storage, published), settings.exports)
+def export(settings: Settings, opened: Snapshot) -> Manifest:
+    """Write the exports of a release to their folder, and put them under their address where there is one."""
+    manifest = publish(opened, settings.exports)
     if settings.exports_address:
         mirrored(settings.exports.resolve(), settings.exports_address)
-    return settings.exports_address or str(settings.exports)
+    return manifest
+
+
+def _export(order: Order, published: Release) -> Manifest:
+    return export(order.settings, Snapshot(order.storage, published))
 
 
 def _is_exported(order: Order, last: Release) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from lakehouse.errors import LeaseLost, LeaseTaken, StorageFailed
+from lakehouse.errors import ForeignWrite, LeaseLost, LeaseTaken, StorageFailed
 from lakehouse.ops import releases
 from lakehouse.storage import Storage
 
@@ -65,7 +65,7 @@ class Lease:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Give it back; who lost it, and so met another's commits, is told that and not to look at the storage."""
         self.give_back()
-        if isinstance(error, StorageFailed) and self._lost:
+        if isinstance(error, StorageFailed | ForeignWrite) and self._lost:
             raise LeaseLost(self.storage.root, self._lost) from error
 
     def hold(self) -> None:

@@ -13,6 +13,7 @@ from lakehouse.lease import Lease
 from lakehouse.ops import releases
 from lakehouse.standing import standing
 from lakehouse.storage import Storage
+from lakehouse.version import code_version
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Release:
     code_version: str
     engine: str
     verified: bool
+
+    @property
+    def is_of_this_code(self) -> bool:
+        """Say whether this code made it; what other code made may differ for equal sources."""
+        return self.code_version == code_version()
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
     from pyspark.sql import SparkSession
 
-TOKENS = re.compile(r"(authorization=)[^\s;&'\"]+")  # in an address of Spark Connect
+AUTHORIZATION = re.compile(r"(authorization=)[^\s;&'\"]+")  # in an address of Spark Connect
 TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
 PATIENCE_SECONDS = 5
 LAST_WORDS = 2_000
@@ -81,7 +81,7 @@ class Worker:
         return self._submit("prepare", _nothing, do="prepare")
 
     def attach(self, address: str) -> Future[None]:
-        """Connect to an engine (sc://...), once Great Expectations is imported; `submit_documents` begins anew."""
+        """Connect to an engine (sc://...), once Great Expectations is imported; earlier checks are forgotten."""
         token = os.environ.get(TOKEN)  # the engine sets it when it starts, which may be after this process was made
         where = address.partition(";")[0]  # what follows may hold a token
         return self._submit(f"attach to {where}", _nothing, do="attach", address=address, token=token)
@@ -231,7 +231,7 @@ def main() -> None:
         try:
             answer = {"id": request["id"], "value": child.answer(request)}
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's answer
-            message = TOKENS.sub(r"\1(hidden)", " ".join(str(error).split()))[:1_000]
+            message = AUTHORIZATION.sub(r"\1(hidden)", " ".join(str(error).split()))[:1_000]
             answer = {"id": request["id"], "error": message or type(error).__name__}
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -40,13 +40,6 @@ class SyncCounts:
     removed: int
 
 
-def exported(into: Path) -> int | None:
-    """Give the release that the published documents are of; None before the first. Errors: BadInput."""
-    folder = current_folder(into.absolute())
-    manifest = manifest_in(folder) if folder else None
-    return manifest.release_id if manifest else None
-
-
 def holds(into: Path, release_id: int, created_at: datetime) -> bool:
     """Say whether the published documents are those of a release, every one of them; errors: BadInput."""
     folder = current_folder(into.absolute())

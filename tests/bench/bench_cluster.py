@@ -5,7 +5,6 @@ Before a time counts, the digests of both must be equal. Checks are left out on 
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import threading
@@ -31,13 +30,12 @@ KINDS = {
     "SparkConnectServer": "the driver",
     "pyspark.daemon": "a Python worker of Spark",
     "quality.worker": "the process of the checks",
-    "flow-run": "the flow",
+    "prefect.engine": "the flow",
 }
 
 
 def main() -> None:
     """Run the benchmark."""
-    os.environ["JDK_JAVA_OPTIONS"] = ""  # the tests' own are for small tables
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--receipts", type=int, default=5_000_000, help="of a sample of a year")
     asked = options.parse_args()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lakehouse import release
 from lakehouse.exports.folders import current_folder
-from lakehouse.exports.publish import exported
+from lakehouse.exports.manifest import manifest_in
 from lakehouse.sample import write_sample
 from lakehouse.standing import Standing, standing
 from lakehouse.storage import Storage
@@ -159,5 +159,6 @@ def unreadable(home: Path) -> str:
     for one in history:
         if one.release_id not in expired and digests(home, one.release_id) != one.digests:
             return f"release {one.release_id} is not what was published"
-    shown = exported(home / "exports")
+    manifest = manifest_in(home / "exports")
+    shown = manifest.release_id if manifest else None
     return "" if shown in (None, *numbers[-2:]) else f"the exports are of release {shown}"

@@ -75,6 +75,24 @@ module.TABLE = replace(module.TABLE, checks=(*module.TABLE.checks, Expression('c
     assert [row["verified"] for row in answer(home, "releases")] == [False, True]
 
 
+def test_upon_a_checked_release_the_rows_that_come_are_checked(tmp_path: Path, source: Path) -> None:
+    home, more = tmp_path / "home", source / "transactions" / "901_Tran.csv"
+    done(home, *PLAIN, source)
+    strict = """
+from dataclasses import replace
+from lakehouse.silver import receipts as module
+from lakehouse.table import Expression
+module.TABLE = replace(module.TABLE, checks=(*module.TABLE.checks, Expression('customer_id <> 777777', why='of a test')))
+"""
+    (tmp_path / "sitecustomize.py").write_text(strict)
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
+    more.write_text("2024-01-03|901|777777|1 2 3\n")
+    assert "silver.receipts" in done(home, *PLAIN, source, before=strict, code=3, PYTHONPATH=path)
+    more.write_text("2024-01-03|901|777778|1 2 3\n")
+    done(home, *PLAIN, source, before=strict, PYTHONPATH=path)
+    assert [row["verified"] for row in answer(home, "releases")] == [True, True]
+
+
 def test_files_and_postgresql_do_not_mix(tmp_path: Path, source: Path) -> None:
     home = tmp_path / "home"
     done(home, *PLAIN, source, "--no-checks")

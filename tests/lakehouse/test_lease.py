@@ -14,7 +14,7 @@ import pytest
 
 from lakehouse import durable
 from lakehouse import lease as leases
-from lakehouse.errors import LeaseLost, LeaseTaken, StorageFailed
+from lakehouse.errors import ForeignWrite, LakehouseError, LeaseLost, LeaseTaken, StorageFailed
 from lakehouse.lease import Lease, take
 from lakehouse.ops import releases
 from lakehouse.storage import Storage
@@ -139,11 +139,18 @@ def test_a_process_that_was_killed_at_a_heartbeat_is_taken_over(moment: str, sto
     assert published(storage) == 1
 
 
+@pytest.mark.parametrize(
+    "failed",
+    [
+        StorageFailed("restore", "a table", "Failed to commit transaction", "Check that it has room."),
+        ForeignWrite("a table", 2, "test next"),
+    ],
+    ids=["the storage refused it", "another's version was met"],
+)
 def test_a_write_that_failed_for_a_lost_lease_is_told_as_that(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
+    failed: LakehouseError, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = StorageFailed("restore", "a table", "Failed to commit transaction", "Check that it has room.")
-    with pytest.raises(StorageFailed, match="a table"), taken(storage, "first"):
+    with pytest.raises(type(failed), match="a table"), taken(storage, "first"):
         raise failed
     monkeypatch.setattr(leases, "_is_gone", lambda _: True)
     lost = pytest.raises(LeaseLost, match="test next took it over")

@@ -1,6 +1,5 @@
 """The whole stack for a test: started once, pointed at by every command, its runs triggered through a worker."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -90,7 +89,6 @@ class Cluster:
 @contextmanager
 def cluster(home: Path) -> Iterator[Cluster]:
     """Start the stack of a home, and end it."""
-    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     plan = planned(home / "stack")
     try:
         stack.up(plan, lambda _: None)

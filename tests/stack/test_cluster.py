@@ -88,7 +88,10 @@ def test_nothing_listens_beyond_loopback_and_no_secret_is_told(running_cluster: 
     listening = listened_to(commands)
     assert {*plan.ports.values()} <= {port for _, port in listening}
     assert all(ip_address(address).is_loopback for address, _ in listening), listening
-    told = "\n".join([*commands.values(), *(log.read_text(errors="replace") for log in logs_of(running_cluster))])
+    logs = logs_of(running_cluster)
+    assert {log.name for log in logs} > {f"{name}.log" for name in stack.NAMES} | {"stdout", "stderr"}
+    assert any(log.suffix == ".jsonl" for log in logs)
+    told = "\n".join([*commands.values(), *(log.read_text(errors="replace") for log in logs)])
     assert [name for name, secret in plan.secrets.items() if secret in told] == []
 
 
