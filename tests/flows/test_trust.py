@@ -56,40 +56,42 @@ def test_one_group_upon_tables_of_other_code_is_refused(tmp_path: Path, source: 
     assert len(answer(home, "releases")) == 3
 
 
-def test_a_checked_run_upon_an_unchecked_release_checks_what_it_leaves(tmp_path: Path, source: Path) -> None:
-    home, more = tmp_path / "home", source / "transactions" / "901_Tran.csv"
-    strict = """
+def stricter(folder: Path, module: str, condition: str) -> dict[str, str]:
+    """Give a table one more check, in a command and in its process of the checks: what `done` is asked for that."""
+    code = f"""
 from dataclasses import replace
-from lakehouse.silver import categories as module
+from {module.rpartition(".")[0]} import {module.rpartition(".")[2]} as module
 from lakehouse.table import Expression
-module.TABLE = replace(module.TABLE, checks=(*module.TABLE.checks, Expression('category_id > 2', why='of a test')))
+module.TABLE = replace(module.TABLE, checks=(*module.TABLE.checks, Expression({condition!r}, why="of a test")))
 """
-    unchecked = done(home, *PLAIN, source, "--no-checks", before=strict)
-    assert "(quality checks were off)" in unchecked
+    (folder / "sitecustomize.py").write_text(code)
+    return {"before": code, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
+
+
+@pytest.mark.parametrize(
+    ("first", "options"), [("", ("--no-checks",)), (OTHER_CODE, ())], ids=["nobody checked", "other code checked"]
+)
+def test_a_checked_run_checks_what_it_leaves_unless_its_own_code_did(
+    first: str, options: tuple[str, ...], tmp_path: Path, source: Path
+) -> None:
+    home, more = tmp_path / "home", source / "transactions" / "901_Tran.csv"
+    told = done(home, *PLAIN, source, *options, before=first)
+    assert ("(quality checks were off)" in told) == bool(options)
     more.write_text("2024-01-03|901|7|1 2 3\n")
-    (tmp_path / "sitecustomize.py").write_text(strict)  # the process of the checks knows the table as well
-    path = f"{tmp_path}:{Path(__file__).parents[2]}"
-    blocked = done(home, *PLAIN, source, before=strict, code=3, PYTHONPATH=path)
-    assert "silver.categories" in blocked
+    asked = stricter(tmp_path, "lakehouse.bronze.categories", "line_number > 2")
+    assert "bronze.categories" in done(home, *PLAIN, source, code=3, **asked)
     done(home, *PLAIN, source)
-    assert [row["verified"] for row in answer(home, "releases")] == [False, True]
+    assert [row["verified"] for row in answer(home, "releases")][-1]
 
 
 def test_upon_a_checked_release_the_rows_that_come_are_checked(tmp_path: Path, source: Path) -> None:
     home, more = tmp_path / "home", source / "transactions" / "901_Tran.csv"
     done(home, *PLAIN, source)
-    strict = """
-from dataclasses import replace
-from lakehouse.silver import receipts as module
-from lakehouse.table import Expression
-module.TABLE = replace(module.TABLE, checks=(*module.TABLE.checks, Expression('customer_id <> 777777', why='of a test')))
-"""
-    (tmp_path / "sitecustomize.py").write_text(strict)
-    path = f"{tmp_path}:{Path(__file__).parents[2]}"
+    asked = stricter(tmp_path, "lakehouse.silver.receipts", "customer_id <> 777777")
     more.write_text("2024-01-03|901|777777|1 2 3\n")
-    assert "silver.receipts" in done(home, *PLAIN, source, before=strict, code=3, PYTHONPATH=path)
+    assert "silver.receipts" in done(home, *PLAIN, source, code=3, **asked)
     more.write_text("2024-01-03|901|777778|1 2 3\n")
-    done(home, *PLAIN, source, before=strict, PYTHONPATH=path)
+    done(home, *PLAIN, source, **asked)
     assert [row["verified"] for row in answer(home, "releases")] == [True, True]
 
 

@@ -253,6 +253,25 @@ def test_a_withdrawn_file_leaves_every_table_and_stays_out(
     assert sorted(statuses) == ["current", "superseded"]
 
 
+def test_a_withdrawn_file_whose_bytes_came_under_another_name_says_that_they_still_count(
+    sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    home, folder = tmp_path / "home", tmp_path / "landing"
+    shutil.copytree(sample[0], folder)
+    first = min((folder / "transactions").iterdir())
+    shutil.copy(first, first.with_name("999_Tran.csv"))
+    run(home, folder)
+    before = totals(home)
+    done = lakehouse(home, "withdraw", f"transactions/{first.name}", *SAID)
+    assert done.returncode == 0, done.stderr
+    assert "the same bytes go on counting as transactions/999_Tran.csv" in " ".join(done.stdout.split())
+    assert totals(home) == before
+    again = lakehouse(home, "withdraw", "transactions/999_Tran.csv", *SAID)
+    assert again.returncode == 0, again.stderr
+    assert "go on counting" not in " ".join(again.stdout.split()).rpartition("999_Tran.csv")[2]
+    assert totals(home)[0] < before[0]
+
+
 def test_the_listing_gives_raw_line_rule_file_and_age(published: Path) -> None:
     rows = answer(published, "quarantine")
     assert [(r["rule"], r["path"], r["line_number"]) for r in rows] == sorted(

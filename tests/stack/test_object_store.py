@@ -71,6 +71,10 @@ def test_a_folder_and_a_store_come_to_the_same_gold_day_by_day(tmp_path: Path, a
     assert {key.split("/")[1].split("-")[0] for key in found if "/" in key} == {"2", "3"}
     again = lakehouse(home, *RUN, env=there)
     assert "Nothing new since release 3" in again.stdout
+    earlier = lakehouse(home, "export", "--release", "1", env=there)
+    assert f"files of release 1 are in {there['OUTPUT_PATH']}." in earlier.stdout, earlier.stderr
+    shown = current(there["OUTPUT_PATH"])
+    assert shown is not None and shown.release_id == 1
 
 
 def test_one_of_many_writers_on_top_of_a_version_wins(at_store: dict[str, str]) -> None:
