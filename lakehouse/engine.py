@@ -19,6 +19,7 @@ from lakehouse.sink import rows_in_memory
 from lakehouse.spark_server import start_server
 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
+AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
@@ -127,7 +128,7 @@ def _told(where: str) -> Iterator[None]:
         with catch_warnings(action="ignore"):
             yield
     except PySparkException as error:
-        said = " ".join(str(error).split())
+        said = AUTHORIZATION.sub(r"\1(hidden)", " ".join(str(error).split()))
         found = re.search(r'details = "(.*?)"', said)
         reason = (found[1] if found else said)[:300]
         remedy = "Start it, or correct SPARK_REMOTE and SPARK_REMOTE_TOKEN."

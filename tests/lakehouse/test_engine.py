@@ -182,6 +182,12 @@ except ServiceDown as told:
     assert done.stderr == ""
 
 
+def test_an_address_that_cannot_be_read_is_told_without_its_token() -> None:
+    with pytest.raises(ServiceDown, match=r"authorization=\(hidden\)") as told:
+        start(load_settings(spark_remote="sc://127.0.0.1:1/;authorization=the-token=more"))
+    assert "the-token" not in str(told.value)
+
+
 def test_without_java_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)

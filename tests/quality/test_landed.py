@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,29 @@ def test_lines_are_numbered_across_blocks(
     content = b"".join(b"2024-01-%02d|101|%d|4 %d\n" % (1 + n % 28, n, n) for n in range(1_000))
     monkeypatch.setattr(landed, "BLOCK", 5_000)
     assert by_duckdb(duck, file, MARK + content) == by_kernels(duck, content)
+
+
+def test_at_the_edges_of_the_short_way_lines_are_judged_as_by_the_kernels(
+    duck: "DuckDBPyConnection", file: Path
+) -> None:
+    stores = [b"999999999", b"1000000000", b"2147483647", b"2147483648"]
+    customers = [b"999999999999999999", b"9223372036854775807", b"9223372036854775808"]
+    products = [b"999999999 7", b"7 2147483647", b"7 2147483648", b"7  8", b" 7", b"7 ", b""]
+    content = b"".join(b"|".join(fields) + b"\n" for fields in product(DATES, stores, customers, products))
+    assert by_duckdb(duck, file, content) == by_kernels(duck, content)
+
+
+def test_a_right_line_that_was_decided_about_is_read_once_and_as_decided(
+    duck: "DuckDBPyConnection", file: Path
+) -> None:
+    duck.execute(landed.TABLES.replace("CREATE", "CREATE OR REPLACE"))
+    file.write_bytes(b"2024-01-02|101|17|4 9\n2024-01-02|101|18|4\n")
+    delivery = Delivery("transactions", "delivered.csv", str(file), "00" * 32, file.stat().st_size)
+    decided = [delivery.source_id, 1, "2024-01-02|101|17|5", "bad_product"]
+    duck.execute("INSERT INTO decided VALUES (?, ?, ?, ?)", decided)
+    landed.read_landed(duck, [delivery])
+    found = duck.execute("SELECT line_number, delivered, broken, products FROM judged ORDER BY ALL").fetchall()
+    assert found == [(1, "2024-01-02|101|17|4 9", "bad_product", [5]), (2, "2024-01-02|101|18|4", None, [4])]
 
 
 def test_a_product_twice_in_a_line_is_two_units_and_one_receipt(duck: "DuckDBPyConnection", file: Path) -> None:
