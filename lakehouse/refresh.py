@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -116,15 +116,17 @@ def finished(shop: Workshop, table: Table, version: int, started: float) -> Writ
 class Building:
     """Builds under way: each table is begun as soon as its inputs are there, a few at a time.
 
-    A table fails, and with it all that is made of it (InputFailed); the others go on.
+    Of those that can begin, the one goes first on which the longest chain of others waits. A table fails, and with it
+    all that is made of it (InputFailed); the others go on.
     """
 
     def __init__(self, shop: Workshop, entries: Iterable[Entry], on_written: Callable[[Written], None]) -> None:
         self._shop, self._on_written = shop, on_written
         self._lock = threading.RLock()
-        self._waiting = {e.table.qualified_name: e for e in entries}
-        self._results: dict[str, Future[Written]] = {name: Future() for name in self._waiting}
-        self._needs = {name: _inputs(e.table) & set(self._waiting) for name, e in self._waiting.items()}
+        chosen = {e.table.qualified_name: e for e in entries}
+        self._needs = {name: _inputs(e.table) & set(chosen) for name, e in chosen.items()}
+        self._waiting = {name: chosen[name] for name in urgent_first(self._needs)}
+        self._results: dict[str, Future[Written]] = {name: Future() for name in chosen}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="build")
         self._advance()
 
@@ -164,6 +166,20 @@ class Building:
         except BaseException as error:  # noqa: BLE001  whoever waits for the table gets it
             result.set_exception(error)
         self._advance()
+
+
+def urgent_first(needs: Mapping[str, Set[str]]) -> list[str]:
+    """Order tables by the longest chain that waits for them, longest first; `needs` says for which each waits."""
+    chains = dict.fromkeys(needs, 0)
+
+    def lengthen(name: str, length: int) -> None:
+        chains[name] = max(chains[name], length)
+        for needed in needs[name]:
+            lengthen(needed, length + 1)
+
+    for name in needs:
+        lengthen(name, 0)
+    return sorted(needs, key=lambda name: -chains[name])
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:

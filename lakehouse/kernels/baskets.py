@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from lakehouse.kernels.distinct import Ints, coded, counted, pairs_of
+from lakehouse.kernels.distinct import Ints, cells_of, coded, counted, lengths_of
 
 
 def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) -> pa.Table:
@@ -12,22 +12,26 @@ def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) ->
     `product_id` (ascending), `category_id` give each product's primary category; products not there are in
     category 0. Gives month, store_id, category_id, basket_units, receipts.
     """
-    rows, products = pairs_of(np.arange(receipts.num_rows), receipts["products"].combine_chunks())
-    bought, product = coded(products)
+    lists = receipts["products"].combine_chunks()
+    lengths = lengths_of(lists)
+    bought, product = coded(lists.flatten().to_numpy())
     known, category = np.unique(primary_categories(bought, product_id, category_id), return_inverse=True)
-    bits = len(known).bit_length()
-    width = 1 << bits
-    baskets, units = counted((rows << bits) | category[product], receipts.num_rows << bits)
-    stores, store = coded(np.asarray(receipts["store_id"].to_numpy(), np.int64))
-    widest = int(units.max(initial=0)) + 1
-    places = (store[baskets >> bits] << bits) | (baskets & (width - 1))
-    cells, counts = counted(places * widest + units, len(stores) * width * widest)
+    stores, store = coded(receipts["store_id"].to_numpy())
+    width, widest = max(len(known), 1), int(lengths.max(initial=0)) + 1
+    places = [np.empty(0, np.int64)]
+    for first, _, cells in cells_of(lengths, category[product], width):
+        units = np.bincount(cells)
+        baskets = np.flatnonzero(units)
+        row = baskets // width
+        shop = store[first + row].astype(np.int64)
+        places.append((shop * width + baskets - row * width) * widest + units[baskets])
+    cells, counts = counted(np.concatenate(places), len(stores) * width * widest)
     place = cells // widest
     return pa.table(
         {
             "month": pa.array([receipts["month"][0].as_py() if receipts.num_rows else ""] * len(cells), pa.string()),
-            "store_id": stores[place >> bits],
-            "category_id": known[place & (width - 1)],
+            "store_id": stores[place // width],
+            "category_id": known[place % width],
             "basket_units": cells % widest,
             "receipts": counts,
         }

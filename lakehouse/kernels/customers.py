@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.kernels.distinct import Ints, coded, distinct_pairs, lists_of, pairs_of
+from lakehouse.kernels.distinct import Ints, Places, coded, distinct_lists, pairs_of
 
 
 def customer_months(receipts: pa.Table) -> pa.Table:
@@ -16,20 +16,20 @@ def customer_months(receipts: pa.Table) -> pa.Table:
         [("sold_on", "min"), ("sold_on", "max"), ("units", "count"), ("units", "sum")]
     )
     totals = totals.sort_by("customer_id")
-    customers = _ints(totals["customer_id"])
-    buyers = _ints(receipts["customer_id"])
-    products = distinct_pairs(*pairs_of(buyers, receipts["products"].combine_chunks()))
-    stores = distinct_pairs(buyers, _ints(receipts["store_id"]))
+    customers = totals.num_rows
+    buyer = _places(receipts, totals)
+    products = distinct_lists(*pairs_of(buyer, receipts["products"].combine_chunks()), customers)
+    stores = distinct_lists(buyer, receipts["store_id"].to_numpy(), customers)
     return pa.table(
         {
             "customer_id": totals["customer_id"],
-            "month": pa.repeat(receipts["month"][0].as_py() if receipts.num_rows else "", len(customers)),
+            "month": pa.repeat(receipts["month"][0].as_py() if receipts.num_rows else "", customers),
             "first_on": totals["sold_on_min"],
             "last_on": totals["sold_on_max"],
             "receipts": totals["units_count"],
             "units": totals["units_sum"],
-            "stores": lists_of(customers, *stores),
-            "products": lists_of(customers, *products),
+            "stores": stores,
+            "products": products,
         }
     )
 
@@ -44,10 +44,12 @@ def customer_features(months: pa.Table, product_id: Ints, category_id: Ints) -> 
         [("first_on", "min"), ("last_on", "max"), ("receipts", "sum"), ("units", "sum")]
     )
     totals = totals.sort_by("customer_id")
-    customers, owners = _ints(totals["customer_id"]), _ints(months["customer_id"])
-    stores = distinct_pairs(*pairs_of(owners, months["stores"].combine_chunks()))
-    products = distinct_pairs(*pairs_of(owners, months["products"].combine_chunks()))
-    categories = distinct_pairs(*_joined(*products, product_id, category_id))
+    customers = totals.num_rows
+    owner = _places(months, totals)
+    stores = distinct_lists(*pairs_of(owner, months["stores"].combine_chunks()), customers)
+    products = distinct_lists(*pairs_of(owner, months["products"].combine_chunks()), customers)
+    pairs = _joined(*pairs_of(np.arange(customers), products), product_id, category_id)
+    categories = distinct_lists(*pairs, customers)
     return pa.table(
         {
             "customer_id": totals["customer_id"],
@@ -55,31 +57,28 @@ def customer_features(months: pa.Table, product_id: Ints, category_id: Ints) -> 
             "last_on": totals["last_on_max"],
             "frequency": totals["receipts_sum"],
             "total_products": totals["units_sum"],
-            "diversity": _counts(customers, products[0]),
+            "diversity": pc.list_value_length(products),
             "avg_quantity": pc.divide(
                 totals["units_sum"].cast(pa.float64()), totals["receipts_sum"].cast(pa.float64())
             ),
-            "unique_stores": _counts(customers, stores[0]),
-            "unique_categories": _counts(customers, categories[0]),
-            "products": lists_of(customers, *products),
+            "unique_stores": pc.list_value_length(stores),
+            "unique_categories": pc.list_value_length(categories),
+            "products": products,
         }
     )
 
 
-def _joined(keys: Ints, products: Ints, product_id: Ints, category_id: Ints) -> tuple[Ints, Ints]:
+def _joined(owner: Places, products: Places, product_id: Ints, category_id: Ints) -> tuple[Places, Ints]:
     """Replace each product by its categories, none or many."""
     known, place = coded(products)
     first = np.searchsorted(product_id, known, "left")
     each = np.searchsorted(product_id, known, "right") - first
     many = each[place]
     within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-    return np.repeat(keys, many), category_id[np.repeat(first[place], many) + within]
+    owners: Places = np.repeat(owner, many)
+    return owners, category_id[np.repeat(first[place], many) + within]
 
 
-def _counts(customers: Ints, ordered: Ints) -> pa.Array:
-    ends = np.searchsorted(ordered, customers, "right")
-    return pa.array((ends - np.searchsorted(ordered, customers, "left")).astype(np.int32))
-
-
-def _ints(column: pa.ChunkedArray) -> Ints:
-    return np.asarray(column.to_numpy(), np.int64)
+def _places(rows: pa.Table, totals: pa.Table) -> Ints:
+    """Say of each row which of the ascending customers it is of."""
+    return np.asarray(np.searchsorted(totals["customer_id"].to_numpy(), rows["customer_id"].to_numpy()), np.int64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from lakehouse.kernels.distinct import coded, counted, pairs_of, sorted_pairs
+from lakehouse.kernels.distinct import coded, counted, is_repeated, lengths_of
 
 
 def product_days(receipts: pa.Table) -> pa.Table:
@@ -11,16 +11,16 @@ def product_days(receipts: pa.Table) -> pa.Table:
 
     Gives month, sold_on, store_id, product_id, units, receipts.
     """
-    rows, bought = pairs_of(np.arange(receipts.num_rows), receipts["products"].combine_chunks())
-    products, product = coded(bought)
-    stores, store = coded(np.asarray(receipts["store_id"].to_numpy(), np.int64))
-    days, day = coded(np.asarray(receipts["sold_on"].cast(pa.int32()).to_numpy(), np.int64))
+    lists = receipts["products"].combine_chunks()
+    lengths = lengths_of(lists)
+    products, product = coded(lists.flatten().to_numpy())
+    stores, store = coded(receipts["store_id"].to_numpy())
+    days, day = coded(receipts["sold_on"].cast(pa.int32()).to_numpy())
     width = max(len(products), 1)
-    row, product, starts = sorted_pairs(rows, product, width)
-    cell = (day * len(stores) + store)[row] * width + product
+    cell = np.repeat((day.astype(np.int64) * len(stores) + store) * width, lengths) + product
     size = len(days) * len(stores) * width
     cells, units = counted(cell, size)
-    _, holders = counted(cell[starts], size)
+    _, holders = counted(cell[~is_repeated(lengths, product, width)], size)
     place = cells // width
     shops = max(len(stores), 1)
     return pa.table(

@@ -1,6 +1,7 @@
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.kernels import recommendations as kernel
-from lakehouse.kernels.distinct import distinct_pairs, lists_of, pairs_of
+from lakehouse.kernels.distinct import distinct_lists, pairs_of
 from lakehouse.kernels.itemsets import frequent_itemsets
 from lakehouse.kernels.recommendations import customer_recommendations, recommendations, scorer_of
 from lakehouse.kernels.rules import association_rules
@@ -135,9 +136,8 @@ def test_reference_customers_get_what_the_rules_say_one_by_one() -> None:
     receipts = reference_receipts()
     products = receipts["products"].combine_chunks()
     made = association_rules(frequent_itemsets(products, 0.005, 3), len(products), 0.2)
-    owners, owned = distinct_pairs(*pairs_of(receipts["customer_id"].to_numpy(), products))
-    ids = pc.unique(pa.array(owners))
-    lists = lists_of(ids.to_numpy(), owners, owned)
+    customers, owner = np.unique(receipts["customer_id"].to_numpy(), return_inverse=True)
+    ids, lists = pa.array(customers), distinct_lists(*pairs_of(owner, products), len(customers))
     table = customer_recommendations(ids, lists, made)
     assert (made.num_rows, len(ids), table.num_rows) == (73_385, 131_186, 612_321)
     names = ("antecedent", "consequent", "confidence", "lift")

@@ -23,7 +23,7 @@ from lakehouse.gold.summary import product_sales
 from lakehouse.kernels.growth import Grown
 from lakehouse.ops import corrections, sources
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import MISREAD, Building, Scope, Workshop, Written, condition, digest_of, refresh
+from lakehouse.refresh import MISREAD, Building, Scope, Workshop, Written, condition, digest_of, refresh, urgent_first
 from lakehouse.silver import customers, product_categories, receipts, sales_days
 from lakehouse.storage import Storage
 from lakehouse.table import Table
@@ -239,3 +239,8 @@ def test_of_a_grown_file_bronze_reads_the_end(shop: Workshop, tmp_path: Path) ->
         (2, 3, "third"),
         (2, 4, "fourth"),
     ]
+
+
+def test_what_the_longest_chain_waits_for_goes_first() -> None:
+    needs = {"leaf": set(), "top": {"mid"}, "side": {"root"}, "mid": {"root"}, "root": set()}
+    assert urgent_first(needs) == ["root", "mid", "leaf", "top", "side"]
