@@ -116,8 +116,9 @@ def finished(shop: Workshop, table: Table, version: int, started: float) -> Writ
 class Building:
     """Builds under way: each table is begun as soon as its inputs are there, a few at a time.
 
-    Of those that can begin, the one goes first on which the longest chain of others waits. A table fails, and with it
-    all that is made of it (InputFailed); the others go on.
+    The one on which the longest chain of others waits goes first, and alone: queries queue for the engine's few
+    threads behind whatever kernels are at work. A table fails, and with it all that is made of it (InputFailed); the
+    others go on.
     """
 
     def __init__(self, shop: Workshop, entries: Iterable[Entry], on_written: Callable[[Written], None]) -> None:
@@ -125,7 +126,8 @@ class Building:
         self._lock = threading.RLock()
         chosen = {e.table.qualified_name: e for e in entries}
         self._needs = {name: _inputs(e.table) & set(chosen) for name, e in chosen.items()}
-        self._waiting = {name: chosen[name] for name in urgent_first(self._needs)}
+        order = urgent_first(self._needs)
+        self._waiting, self._first = {name: chosen[name] for name in order}, order[:1]
         self._results: dict[str, Future[Written]] = {name: Future() for name in chosen}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="build")
         self._advance()
@@ -148,7 +150,8 @@ class Building:
     def _advance(self) -> None:
         with self._lock:
             done = {name for name, result in self._results.items() if result.done()}
-            for name in [n for n in self._waiting if self._needs[n] <= done]:
+            able = self._waiting if done else self._first
+            for name in [n for n in able if n in self._waiting and self._needs[n] <= done]:
                 entry = self._waiting.pop(name)
                 broken = sorted(n for n in self._needs[name] if self._results[n].exception() is not None)
                 if broken:

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 BLOCKS_AT_ONCE = 32
+FEW_PRODUCTS, TICKED = 1 << 12, 1 << 20
+Numbers = npt.NDArray[np.signedinteger[Any]]
 BLOCKS = pa.schema({"source_id": pa.int64(), "before": pa.int64(), "octets": pa.binary()})
 PLAIN_LINES = pa.schema({"source_id": pa.int64(), "line_number": pa.int32(), "line": pa.string()})
 PLAIN = b"0123456789-| \n"
@@ -198,9 +201,29 @@ def _repeating(connection: "DuckDBPyConnection", kept: str) -> pa.Table:
     """Give the numbers of the rows that hold a product more than once: sorting all lists in DuckDB takes far longer."""
     rows = connection.sql(f"SELECT rowid, products FROM {kept}").to_arrow_table()
     lists = rows["products"].combine_chunks()
-    keys = np.repeat(rows["rowid"].to_numpy(), lists.value_lengths().to_numpy()) << 32 | lists.flatten().to_numpy()
+    units, listed = lists.value_lengths().to_numpy(), lists.flatten().dictionary_encode()
+    repeats = _repeats if len(listed.dictionary) <= FEW_PRODUCTS else _sorted_repeats
+    return pa.table({"number": rows["rowid"].to_numpy()[repeats(units, listed.indices.to_numpy())]})
+
+
+def _repeats(units: Numbers, products: Numbers) -> Numbers:
+    """Say which lists hold fewer different products than units, by ticking them off in a table."""
+    ends, width = np.append(0, np.cumsum(units)), int(products.max(initial=0)) + 1
+    step = max(1, TICKED // width)
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(units), step):
+        some = units[start : start + step]
+        ticks = np.zeros((len(some), width), np.bool_)
+        ticks[np.repeat(np.arange(len(some)), some), products[ends[start] : ends[start + len(some)]]] = True
+        found.append(start + np.flatnonzero(ticks.view(np.uint8).sum(axis=1, dtype=np.uint32) < some))
+    return np.concatenate(found)
+
+
+def _sorted_repeats(units: Numbers, products: Numbers) -> Numbers:
+    """Say the same of lists over many products, by sorting."""
+    keys = np.repeat(np.arange(len(units)), units) << 32 | products
     keys.sort()
-    return pa.table({"number": np.unique(keys[1:][keys[1:] == keys[:-1]] >> 32)})
+    return np.unique(keys[1:][keys[1:] == keys[:-1]] >> 32)
 
 
 def _blocks(deliveries: Iterable[Delivery]) -> Iterator[Block]:

@@ -346,20 +346,28 @@ def box_plots(histogram: Ints) -> Iterator[Row]:
 
 def make_segments(con: Connection, n_clusters: int) -> None:
     """Find segments by k-means on standardised features, numbered by falling mean units."""
-    customers = con.sql(
-        f"SELECT customer_id, {', '.join(CLUSTERED)} FROM customers ORDER BY customer_id"
+    features = ", ".join(CLUSTERED)
+    equal = con.sql(
+        f"SELECT {features}, count(*) AS customers FROM customers GROUP BY ALL ORDER BY ALL"
     ).to_arrow_table()
-    points = np.stack([customers[name].to_numpy() for name in CLUSTERED], axis=1).astype(np.float64)
-    spread = points.std(axis=0)
-    scaled = (points - points.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    points = np.stack([equal[name].to_numpy() for name in CLUSTERED], axis=1).astype(np.float64)
+    weight = equal["customers"].to_numpy()
+    mean = weight @ points / weight.sum()
+    spread = np.sqrt(weight @ (points - mean) ** 2 / weight.sum())
+    scaled = (points - mean) / np.where(spread > 0, spread, 1)
     with threadpool_limits(1):
-        model = KMeans(min(n_clusters, len(scaled)), n_init=10, random_state=20130601).fit(scaled)
-    units = np.bincount(model.labels_, points[:, CLUSTERED.index("total_products")]) / np.bincount(model.labels_)
-    segment = np.argsort(np.argsort(-units, kind="stable"))[model.labels_]
+        model = KMeans(min(n_clusters, len(scaled)), n_init=10, random_state=20130601).fit(scaled, None, weight)
+    units = points[:, CLUSTERED.index("total_products")] * weight
+    means = np.bincount(model.labels_, units) / np.bincount(model.labels_, weight)
+    segment = np.argsort(np.argsort(-means, kind="stable"))[model.labels_]
     distance = ((scaled - model.cluster_centers_[model.labels_]) ** 2).sum(axis=1)
-    found = customers.append_column("segment", pa.array(segment.astype(np.int32)))
+    found = equal.append_column("segment", pa.array(segment.astype(np.int32)))
     con.register("found_segments", found.append_column("squared_distance", pa.array(distance)))
-    con.execute("CREATE TABLE customer_segments AS FROM found_segments")
+    con.execute(
+        f"""CREATE TABLE customer_segments AS
+        SELECT customer_id, {features}, segment, squared_distance
+        FROM customers JOIN found_segments USING ({features}) ORDER BY customer_id"""
+    )
     means = ", ".join(f"avg({name}) AS avg_{name}" for name in CLUSTERED)
     ends = ", ".join(f"{f}({name}) AS {f}_{name}" for f in ("min", "max") for name in ("frequency", "total_products"))
     profiles = rows(
