@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from lakehouse.bronze import transactions
 from lakehouse.landing import Delivery
-from lakehouse.ops import corrections
+from lakehouse.ops import corrections, sources
 from lakehouse.silver import customers, product_days, receipts, sales_days
 from lakehouse.storage import Storage
 from lakehouse.table import Table
@@ -103,7 +103,13 @@ def recounted(
     absent = [d for d in taken if d not in there]
     read_landed(connection, there)
     if absent:
-        lines = _rows(storage, transactions.TABLE, versions, ["source_id", "line_number", "line"], _of(absent))
+        lines = _rows(
+            storage,
+            transactions.TABLE,
+            versions,
+            ["source_id", "line_number", "line"],
+            _among("source_id", (d.source_id for d in absent)),
+        )
         read_bronze(connection, lines)
     if touched is None or base is None:
         connection.execute(ALL_ANEW)
@@ -117,7 +123,7 @@ def recounted(
 
 def row_verdicts(recount: Recounted, versions: Mapping[str, int]) -> list[Verdict]:
     """Hold the lines, receipts and refused lines of the sources recounted to their files."""
-    wanted = None if recount.touched is None else pc.field("source_id").isin(sorted(recount.touched))
+    wanted = None if recount.touched is None else _among("source_id", recount.touched)
     found = "; ".join(recount.absent) or "they were"
     name = transactions.TABLE.qualified_name
     there = "the files to be recounted were there as admitted, not recounted from bronze"
@@ -154,19 +160,25 @@ def _add_release(
         connection.register("scanned", _rows(storage, table, base, columns, wanted))
         connection.execute(f"CREATE TABLE {name} AS FROM scanned")
 
-    def values(column: str, table: str) -> pa.Array:
-        return pa.array([row[0] for row in connection.execute(f"SELECT {column} FROM {table}").fetchall()])
+    def values(column: str, table: str) -> set[object]:
+        return {row[0] for row in connection.execute(f"SELECT {column} FROM {table}").fetchall()}
 
-    mine = pc.field("source_id").isin(sorted(touched))
+    mine = _among("source_id", touched)
+    known = storage.rows(sources.TABLE, base[sources.TABLE.qualified_name], ["source_id"])["source_id"].to_pylist()
     keep("base_days", sales_days.TABLE, ["sold_on", "receipts", "units", "customers"])
     keep("base_sold", product_days.TABLE, ["sold_on", "store_id", "product_id", "units", "receipts"])
     keep("base_customers", customers.TABLE, ["customer_id"])
-    keep("gone", receipts.TABLE, ["sold_on", "store_id", "customer_id", "products"], mine)
+    keep(
+        "gone",
+        receipts.TABLE,
+        ["sold_on", "store_id", "customer_id", "products"],
+        _among("source_id", touched.intersection(known)),
+    )
     connection.execute(TOUCHED_DAYS)
     connection.execute(LEAVING)
-    on_days = pc.field("sold_on").isin(values("sold_on", "touched_days"))
+    on_days = _among("sold_on", values("sold_on", "touched_days"))
     keep("kept_visits", receipts.TABLE, ["sold_on", "customer_id"], ~mine & on_days)
-    of_leaving = pc.field("customer_id").isin(values("customer_id", "leaving"))
+    of_leaving = _among("customer_id", values("customer_id", "leaving"))
     keep("staying", receipts.TABLE, ["customer_id"], ~mine & of_leaving)
     connection.execute(UPON_RELEASE)
 
@@ -178,5 +190,7 @@ def _rows(
     return opened.scanner(columns=columns, filter=wanted).to_reader()
 
 
-def _of(deliveries: Iterable[Delivery]) -> pc.Expression:
-    return pc.field("source_id").isin([d.source_id for d in deliveries])
+def _among(column: str, values: Iterable[object]) -> pc.Expression:
+    """Choose rows by a column; where no value is asked for no file is opened."""
+    asked = list(values)
+    return pc.field(column).isin(asked) if asked else pc.scalar(False)

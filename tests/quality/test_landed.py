@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -158,3 +159,15 @@ def test_a_file_is_there_as_long_as_it_has_the_bytes_admitted(tmp_path: Path) ->
     assert not landed.is_there(found)
     file.unlink()
     assert not landed.is_there(found)
+
+
+@pytest.mark.parametrize("repeats", [landed._repeats, landed._sorted_repeats])
+@given(lists=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), max_size=12), ticked=st.integers(1, 40))
+def test_a_list_with_a_product_twice_is_found(repeats: Any, lists: list[list[int]], ticked: int) -> None:
+    """By ticking off, however few lists are looked at together, as by sorting."""
+    units = np.array([len(one) for one in lists], np.int32)
+    products = np.array([product for one in lists for product in one], np.int32)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(landed, "TICKED", ticked)
+        found = repeats(units, products)
+    assert found.tolist() == [at for at, one in enumerate(lists) if len(set(one)) < len(one)]
