@@ -139,16 +139,16 @@ def export(
 ) -> None:
     """Write the exports of a release."""
     from flows import medallion
-    from lakehouse.exports.publish import publish, synced
+    from lakehouse.exports.publish import publish
 
     settings, opened = load_settings(), reading.snapshot(number)
+    if sync and settings.frontend_path is None:
+        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
     manifest = publish(opened, into) if into else medallion.export(settings, opened)
     where = into or settings.exports_address or settings.exports
     print(f"{len(manifest.files)} files of release {manifest.release_id} are in {where}.")
     if sync:
-        if settings.frontend_path is None:
-            raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
-        counts = synced(into or settings.exports, settings.frontend_path)
+        counts = medallion.sync(settings, into)
         print(f"{counts.copied} files were copied to {settings.frontend_path}, {counts.removed} removed.")
 
 

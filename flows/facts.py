@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,9 @@ from flows.medallion import Outcome
 from flows.order import Order
 from flows.report import LedgerRow, RuleCount, RunFacts, TableVersion, Verdict
 from lakehouse import catalog
-from lakehouse.errors import Blocked
+from lakehouse.errors import Blocked, LakehouseError
 from lakehouse.ops import runs, sources
-from lakehouse.release import Snapshot
+from lakehouse.release import Snapshot, history
 
 
 def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
@@ -52,13 +53,14 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
 
 
 def failed_facts(order: Order, error: BaseException) -> RunFacts:
-    """Say that nothing was published, and why."""
-    reasons = error.reasons if isinstance(error, Blocked) else [_reason(error)]
+    """Say that a run failed, and why; and what it had published before, if anything."""
+    reasons = list(error.reasons) if isinstance(error, Blocked) else [_reason(error)]
+    published = _published_by(order)
     return RunFacts(
         run_id=order.run_id,
         flow=order.flow,
-        verdict="blocked" if isinstance(error, Blocked) else "failed",
-        release_id=None,
+        verdict="unfinished" if published else "blocked" if isinstance(error, Blocked) else "failed",
+        release_id=published,
         parent=None,
         created_at=order.started_at,
         seconds=(datetime.now(UTC) - order.started_at).total_seconds(),
@@ -70,9 +72,16 @@ def failed_facts(order: Order, error: BaseException) -> RunFacts:
         quarantine_rules=[],
         tables=[],
         groups={},
-        verified=False,
+        verified=None,
         reasons=reasons,
     )
+
+
+def _published_by(order: Order) -> int | None:
+    """Give the release a run published before it failed; None where there is none, or that cannot be told."""
+    with suppress(LakehouseError):
+        return next((r.release_id for r in history(order.storage) if r.run_id == order.run_id), None)
+    return None
 
 
 def _reason(error: BaseException) -> str:

@@ -7,8 +7,10 @@ from prefect import flow
 from flows.medallion import single_group
 from flows.order import ordered
 from flows.tasks import conducted
+from lakehouse import release
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
+from lakehouse.storage import Storage
 
 
 @flow(name="executive-summary")
@@ -42,5 +44,9 @@ def recommendations(
 
 
 def _conducted(flow_name: str, group: str, sync: bool, **asked: float) -> int | None:
-    order = ordered(flow_name, load_settings(), validated(**asked), sync=sync)
+    """Build a group with what is asked; what is not asked stays as the last release has it, and checks are made."""
+    settings = load_settings()
+    last = release.latest(Storage(settings.root)).parameters
+    parameters = validated(**{**last, "enable_quality_checks": True, **asked})
+    order = ordered(flow_name, settings, parameters, sync=sync)
     return conducted(order, partial(single_group, group))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -12,10 +13,11 @@ from flows.means import MEANS, Means, checking
 from flows.news import News, current_news, news
 from flows.order import Order, Step
 from lakehouse import catalog, release
-from lakehouse.errors import BadInput, OtherCode
+from lakehouse.errors import OtherCode, WrongUse
+from lakehouse.exports.folders import locked
 from lakehouse.exports.manifest import Manifest
 from lakehouse.exports.objects import is_mirrored, mirrored
-from lakehouse.exports.publish import holds, publish, synced
+from lakehouse.exports.publish import SyncCounts, holds, publish, stale_groups, synced
 from lakehouse.ops import sources
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.settings import Settings
@@ -137,8 +139,12 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
 
 
 def export(settings: Settings, opened: Snapshot) -> Manifest:
-    """Write the exports of a release to their folder, and put them under their address where there is one."""
-    manifest = publish(opened, settings.exports)
+    """Write the exports of a release to their folder, and put them under their address where there is one.
+
+    Documents of groups that are as of an earlier release stay as they were published with that: what they say of
+    silver is of that release too.
+    """
+    manifest = publish(opened, settings.exports, stale_groups(opened, settings.exports))
     if settings.exports_address:
         mirrored(settings.exports.resolve(), settings.exports_address)
     return manifest
@@ -158,14 +164,19 @@ def _is_exported(order: Order, last: Release) -> bool:
 def _sync(order: Order, step: Step) -> None:
     """Sync when that is asked, also without news: the front end may have missed it the last time."""
     if order.sync_to_frontend:
-        step("sync", lambda: sync(order), retries=2)
+        step("sync", lambda: sync(order.settings), retries=2)
 
 
-def sync(order: Order) -> str:
-    """Copy the exports to the front end; give what was done."""
-    if order.settings.frontend_path is None:
-        raise BadInput("FRONTEND_PATH", "it is not set", "Set it to the folder the front end reads.")
-    return str(synced(order.settings.exports, order.settings.frontend_path))
+def sync(settings: Settings, exports: Path | None = None, frontend: Path | None = None) -> SyncCounts:
+    """Copy exports, those of the home if none are named, to a front end, the one of the settings; one at a time.
+
+    Errors: WrongUse without a front end, and those of `synced`.
+    """
+    target = frontend or settings.frontend_path
+    if target is None:
+        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+    with locked(settings.exports.absolute()):
+        return synced(exports or settings.exports, target)
 
 
 def _is_made_of(table: Table, given: Table) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from flows.events import error_console
 from lakehouse.engine import hold_to_readable
+from lakehouse.errors import WrongUse
 from lakehouse.lease import Lease, take
 from lakehouse.parameters import Parameters
 from lakehouse.settings import Settings
@@ -62,8 +63,10 @@ class Order:
 def ordered(
     flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
 ) -> Order:
-    """Make an order now; errors: WrongUse where the engine would find no tables."""
+    """Make an order now; errors: WrongUse where the engine would find no tables, or a sync no front end."""
     hold_to_readable(settings)
+    if sync and settings.frontend_path is None:
+        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     return Order(flow, settings, parameters, run_id, now, source, sync)

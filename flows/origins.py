@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow.compute as pc
 
 from lakehouse import landing
+from lakehouse.bronze.lines import RESTORED
 from lakehouse.errors import StorageFailed
 from lakehouse.kernels.lines import delivered_lines
 from lakehouse.landing import Delivery
@@ -46,8 +47,12 @@ def _at_its_place(row: Mapping[str, Any]) -> Delivery | None:
 
 def _restored(row: Mapping[str, Any], folder: Path) -> Delivery:
     """Name the file made of a source's lines; it has bytes of its own, and all of them are to be read."""
-    file = folder / f"{row['source_id']}.csv"
+    file = _file_of(row["source_id"], folder)
     return Delivery(row["entity"], row["path"], str(file), row["sha256"], file.stat().st_size)
+
+
+def _file_of(source_id: int, folder: Path) -> Path:
+    return folder / f"{source_id}{RESTORED}"
 
 
 def _write_lines(opened: Snapshot, entity: str, ids: list[int], folder: Path) -> None:
@@ -59,7 +64,7 @@ def _write_lines(opened: Snapshot, entity: str, ids: list[int], folder: Path) ->
         lines = rows.filter(pc.field("source_id") == source_id)["line"]
         try:
             folder.mkdir(exist_ok=True)
-            with (folder / f"{source_id}.csv").open("xb") as file:
+            with _file_of(source_id, folder).open("xb") as file:
                 file.writelines(delivered_lines(line for chunk in lines.chunks for line in chunk.to_pylist()))
         except OSError as error:
             raise StorageFailed("write", str(folder), str(error.strerror), "Make room there.") from None

@@ -8,11 +8,12 @@ from pathlib import Path
 from prefect import flow
 
 from flows.events import Events, error_console
+from flows.medallion import sync
 from flows.order import ordered
 from flows.tasks import as_tasks
-from lakehouse.errors import BadInput
+from lakehouse.errors import WrongUse
 from lakehouse.exports.objects import fetched
-from lakehouse.exports.publish import SyncCounts, synced
+from lakehouse.exports.publish import SyncCounts
 from lakehouse.parameters import validated
 from lakehouse.settings import Settings, load_settings
 
@@ -23,7 +24,7 @@ def output_sync(frontend_path: str | None = None) -> dict[str, int]:
     settings = load_settings()
     frontend = Path(frontend_path) if frontend_path else settings.frontend_path
     if frontend is None:
-        raise BadInput("FRONTEND_PATH", "it is not set", "Set it to the folder the front end reads.")
+        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
     order = ordered("output-sync", settings, validated())
     events = Events(settings.logs, order.flow, order.run_id, error_console())
     with events.flow(frontend=frontend) as learned:
@@ -35,4 +36,4 @@ def output_sync(frontend_path: str | None = None) -> dict[str, int]:
 def _copied(settings: Settings, frontend: Path) -> SyncCounts:
     """Copy the exports where they are published: as objects, or in their folder."""
     with fetched(settings.exports_address) if settings.exports_address else nullcontext(settings.exports) as folder:
-        return synced(folder, frontend)
+        return sync(settings, folder, frontend)

@@ -18,13 +18,14 @@ TOLD = ("changing", "rejected", "withdrawn", "deleted")
 TOP_RULES = 10
 EXAMPLE_CHARACTERS = 120
 
-Verdict = Literal["published", "nothing_new", "blocked", "partial", "failed"]
+Verdict = Literal["published", "nothing_new", "blocked", "partial", "unfinished", "failed"]  # as ops.runs has them
 
 _SENTENCES: dict[Verdict, str] = {
     "published": "Published",
     "nothing_new": "Nothing new since release {}",
     "blocked": "Blocked by a gate: nothing was published",
     "partial": "Published in part: the groups that failed kept their last version",
+    "unfinished": "Published: what should follow failed",
     "failed": "Failed: nothing was published",
 }
 _STYLES: dict[Verdict, str] = {
@@ -32,6 +33,7 @@ _STYLES: dict[Verdict, str] = {
     "nothing_new": "bold green",
     "blocked": "bold red",
     "partial": "bold yellow",
+    "unfinished": "bold red",
     "failed": "bold red",
 }
 
@@ -89,7 +91,7 @@ class RunFacts:
     quarantine_rules: Sequence[RuleCount]
     tables: Sequence[TableVersion]
     groups: Mapping[str, int]
-    verified: bool
+    verified: bool | None
     reasons: Sequence[str] = ()
     taken_in: Sequence[tuple[str, str, str]] = ()
     left_out: Sequence[tuple[str, str, str]] = ()
@@ -116,7 +118,7 @@ def markdown(facts: RunFacts) -> str:
 
 def console_summary(facts: RunFacts) -> Grid:
     """Give the report in a few lines, to be printed by rich."""
-    is_counted = facts.release_id is not None
+    is_counted = facts.receipts is not None
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
         *_told([file for file in facts.left_out if file[1] in TOLD]),
@@ -148,11 +150,10 @@ def ledger_verdict(facts: RunFacts) -> str:
 
 
 def _headline(facts: RunFacts) -> str:
-    release = (
-        f" as release {facts.release_id}" if facts.verdict in ("published", "partial") and facts.release_id else ""
-    )
+    is_new = facts.release_id is not None and facts.verdict in ("published", "partial", "unfinished")
+    release = f" as release {facts.release_id}" if is_new else ""
     sentence, colon, rest = _SENTENCES[facts.verdict].format(facts.release_id).partition(":")
-    unverified = "" if facts.verified or not release else " (quality checks were off)"
+    unverified = " (quality checks were off)" if is_new and facts.verified is False else ""
     return f"{sentence}{release}{unverified}{colon}{rest}"
 
 
@@ -168,7 +169,7 @@ def _totals(facts: RunFacts) -> list[tuple[str, Cell]]:
         ("units", facts.units),
         ("customers", facts.customers),
         ("products", facts.products),
-        ("verified", "yes" if facts.verified else "no"),
+        ("verified", {True: "yes", False: "no", None: None}[facts.verified]),
         ("exports", facts.exports),
         ("page", facts.page),
     ]

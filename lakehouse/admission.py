@@ -67,7 +67,7 @@ def admit(
     one of them (the one that was, else the first) and a duplicate under the others; older content is superseded.
     What was withdrawn from a path stays out until other content came under it. Content that begins with what counted
     for its path keeps those lines, unless lines of either are among the `decided` sources. What counted for `deleted`
-    paths goes.
+    paths goes. Readable content under a path ends what was rejected there before.
     """
     found = list(deliveries)
     settled = {one.path for one in found if not one.is_changing}
@@ -83,8 +83,12 @@ def admit(
             continue
         key = (one.path, one.source_id)
         if one.problem is not None:
-            rows.setdefault(key, _row(one, "rejected", None, run_id, now))
+            earlier = rows.setdefault(key, _row(one, "rejected", None, run_id, now))
+            if earlier["status"] == "superseded":  # by what was readable, and is there again
+                rows[key] = earlier | {"status": "rejected"}
             continue
+        for other in (k for k, row in rows.items() if k[0] == one.path and row["status"] == "rejected"):
+            rows[other] |= {"status": "superseded"}
         is_withdrawn = key in rows and rows[key]["status"] == "withdrawn"
         if heads.get(one.path) != one.source_id and not is_withdrawn:
             rows[key] = _row(one, "current", heads.get(one.path), run_id, now)

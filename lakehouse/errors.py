@@ -158,6 +158,14 @@ class NothingPublished(LakehouseError):
         super().__init__(f"There is no release in {root} yet. `lakehouse run` makes the first.")
 
 
+class BuildFailed(LakehouseError):
+    """A table whose build the engine could not carry out. Exit code 1."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        self.table, self.reason = table, reason
+        super().__init__(f"{table} was not built: {reason}")
+
+
 class InputFailed(LakehouseError):
     """A table that was not built because what it is made of failed. Exit code 1."""
 

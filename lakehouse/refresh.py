@@ -1,6 +1,7 @@
 """Run builds in the catalogue's order, as many at a time as there is room for, and commit what they give."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -12,9 +13,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse import errors
 from lakehouse.catalog import Entry
 from lakehouse.engine import Engine
-from lakehouse.errors import InputFailed
+from lakehouse.errors import BuildFailed, InputFailed
 from lakehouse.frames import Earlier, streamed
 from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
@@ -24,6 +26,8 @@ from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSource
 
 log = logging.getLogger(__name__)
 WORKERS = 3
+RAISED = re.compile(r"^(RuntimeError: External error: )*(?P<kind>[A-Za-z_][\w.]*): (?P<message>.+)$", re.MULTILINE)
+REASON_CHARACTERS, AGAIN = 300, "Run again, and report it if it stays."
 MISREAD, MISREADINGS = "does not match the Python version at runtime", 4
 
 
@@ -73,15 +77,17 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
 
     Sail holds the Python of a function to the one it runs in, and now and then misreads that: up to 3.11 CPython
     writes its version anew each time it is asked, also when two threads ask. Nothing is written by then.
+    Errors: BuildFailed for what the engine says, BrokenContract, StorageFailed.
     """
-    for _ in range(MISREADINGS):
+    name = entry.table.qualified_name
+    for left in reversed(range(MISREADINGS + 1)):
         try:
             return _refreshed(shop, entry)
-        except PySparkException as error:
-            if MISREAD not in str(error):
-                raise
-            log.info("%s is built again: %s", entry.table.qualified_name, error)
-    return _refreshed(shop, entry)
+        except (PySparkException, pa.ArrowException) as error:
+            if MISREAD not in str(error) or not left:
+                raise BuildFailed(name, _reason(str(error))) from error
+            log.info("%s is built again: %s", name, error)
+    raise AssertionError("the last try returns or raises")
 
 
 def _refreshed(shop: Workshop, entry: Entry) -> Written:
@@ -183,6 +189,15 @@ def urgent_first(needs: Mapping[str, Set[str]]) -> list[str]:
     for name in needs:
         lengthen(name, 0)
     return sorted(needs, key=lambda name: -chains[name])
+
+
+def _reason(said: str) -> str:
+    """Give what an engine says in one sentence: where a kernel raised, its error; one of ours is a sentence already."""
+    raised = RAISED.search(said.partition("Traceback (most recent call last)")[2])
+    if raised is None:
+        return f"{' '.join(said.split())[:REASON_CHARACTERS]}. {AGAIN}"
+    kind, message = raised["kind"].rpartition(".")[2], raised["message"]
+    return message if hasattr(errors, kind) else f"{kind}: {message[:REASON_CHARACTERS]}. {AGAIN}"
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:

@@ -86,8 +86,8 @@ def recounted(
 ) -> Recounted:
     """Recount the current transactions files, with what was decided: all, or those `touched` upon a release, `base`.
 
-    A file that no longer has the bytes admitted is recounted from bronze, which the ledger held to them when they
-    came. Errors: OSError, StorageFailed.
+    A file that no longer has the bytes admitted is recounted from bronze, which was read of just those bytes.
+    Errors: OSError, StorageFailed.
     """
     started = perf_counter()
     import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
@@ -99,9 +99,9 @@ def recounted(
     connection.execute(DECIDED)
     known = [d for d in current if d.entity == "transactions"]
     taken = [d for d in known if touched is None or d.source_id in touched]
-    there = [d for d in taken if is_there(d)]
-    absent = [d for d in taken if d not in there]
-    read_landed(connection, there)
+    looked_at = [(d, is_there(d)) for d in taken]
+    absent = [d for d, there in looked_at if not there]
+    read_landed(connection, [d for d, there in looked_at if there])
     if absent:
         lines = _rows(
             storage,

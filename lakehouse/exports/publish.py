@@ -49,6 +49,18 @@ def holds(into: Path, release_id: int, created_at: datetime) -> bool:
     return not differing(folder, manifest)
 
 
+def stale_groups(snapshot: Snapshot, into: Path) -> list[str] | None:
+    """Name the groups whose published documents are as of another release than the snapshot's; None: all are.
+
+    Errors: BadInput.
+    """
+    folder = current_folder(into.absolute())
+    manifest = manifest_in(folder) if folder else None
+    if folder is None or manifest is None or differing(folder, manifest):
+        return None
+    return [group for group, number in snapshot.release.groups.items() if manifest.groups.get(group) != number]
+
+
 def publish(snapshot: Snapshot, into: Path, groups: Sequence[str] | None = None) -> Manifest:
     """Publish a release's documents as `into`, a link to a folder beside it that never changes.
 
@@ -80,8 +92,8 @@ def synced(exports: Path, frontend: Path) -> SyncCounts:
     """Make a front end's folder hold what the manifest of the exports lists, the manifest last.
 
     Files that earlier manifests listed and this one does not are removed, also after a sync that was killed;
-    files that no manifest listed are left alone. Errors: WrongUse, BadInput for exports without a manifest or
-    that are not what it says, StorageFailed.
+    files that no manifest listed are left alone. Whoever calls it sees that no other does at that time. Errors:
+    WrongUse, BadInput for exports without a manifest or that are not what it says, StorageFailed.
     """
     with told("copy exports to", frontend):
         folder, target = exports.resolve(), frontend.resolve()

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,15 @@ _OCTETS = re.compile("[\uef80-\uefff]")
 LF, CR = 10, 13
 
 
+class Bytes(Protocol):
+    """What is read from its place on."""
+
+    def read(self, size: int) -> bytes: ...
+    def tell(self) -> int: ...
+
+
 def numbered_lines(
-    file: BinaryIO, source_id: int, block: int = BLOCK, before: int = 0, until: int = sys.maxsize
+    file: Bytes, source_id: int, block: int = BLOCK, before: int = 0, until: int = sys.maxsize
 ) -> Iterator[pa.RecordBatch]:
     """Split a file at line feeds, drop a carriage return before one and a UTF-8 mark at the start.
 

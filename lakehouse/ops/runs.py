@@ -2,6 +2,8 @@
 
 from lakehouse.table import STRING, TEXTS, TIMESTAMP, Append, Column, Layer, OneOf, Table
 
+STATES = ("published", "nothing_new", "blocked", "partial", "unfinished", "failed")
+
 TABLE = Table(
     layer=Layer.OPS,
     name="runs",
@@ -14,16 +16,14 @@ TABLE = Table(
         Column("parameters", TEXTS, "With what."),
         Column("started_at", TIMESTAMP, "When it began."),
         Column("ended_at", TIMESTAMP, "When it reached its state."),
-        Column("state", STRING, "published, nothing_new, blocked, partial or failed."),
+        Column(
+            "state",
+            STRING,
+            "published, nothing_new, blocked, partial (a group failed), unfinished (after publishing) or failed.",
+        ),
         Column("message", STRING, "What there is to say."),
     ),
     keys=(),
     write=Append(),
-    checks=(
-        OneOf(
-            "state",
-            ("published", "nothing_new", "blocked", "partial", "failed"),
-            why="the states of a run are a closed set",
-        ),
-    ),
+    checks=(OneOf("state", STATES, why="the states of a run are a closed set"),),
 )

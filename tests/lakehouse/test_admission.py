@@ -175,6 +175,16 @@ def test_a_file_rejected_once_is_taken_when_it_no_longer_is() -> None:
     assert news(admission) == (["a"], set())
 
 
+def test_readable_content_ends_what_was_rejected_before_until_that_is_there_again() -> None:
+    broken = of("a", "bad", problem="it is empty")
+    first = admitted(NONE, [broken])
+    then = admitted(first.rows, [of("a", "X")])
+    assert statuses(then, "bad") == {("a", "bad"): "superseded", ("a", "X"): "current"}
+    assert [row["detail"] for row in then.rows.to_pylist() if row["status"] == "superseded"] == ["it is empty"]
+    again = admitted(then.rows, [broken])
+    assert statuses(again, "bad") == {("a", "bad"): "rejected", ("a", "X"): "current"}
+
+
 def test_a_changing_file_is_left_for_the_next_time() -> None:
     changing = of("a", "half", changes=READ)
     first = admitted(NONE, [changing])

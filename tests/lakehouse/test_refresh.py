@@ -1,5 +1,6 @@
 """Builds that are run and committed: versions, scope, who commits, and what a failure takes with it."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
@@ -8,6 +9,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.errors import PySparkException
@@ -17,7 +19,8 @@ from lakehouse import catalog
 from lakehouse.bronze import transactions
 from lakehouse.catalog import Entry
 from lakehouse.engine import Engine
-from lakehouse.errors import InputFailed
+from lakehouse.errors import BadInput, BuildFailed, InputFailed
+from lakehouse.frames import streamed
 from lakehouse.gold.analytics import daily_sales, monthly_sales
 from lakehouse.gold.summary import product_sales
 from lakehouse.kernels.growth import Grown
@@ -109,7 +112,7 @@ def test_a_version_that_sail_misread_is_read_again(shop: Workshop, misreadings: 
         return entry.build(receipts)
 
     given(shop, receipts.TABLE, [receipt("2024-01-05", 1)])
-    expected = nullcontext() if is_built else pytest.raises(PySparkException, match=MISREAD)
+    expected = nullcontext() if is_built else pytest.raises(BuildFailed, match=MISREAD)
     with expected:
         refresh(shop, replace(entry, build=build))
     assert len(days(shop)) == is_built
@@ -223,11 +226,30 @@ def test_of_a_grown_source_lines_are_kept_and_only_those_at_its_end_are_read(sho
     ]
 
 
+def source_of(file: Path, admitted: bytes) -> Row:
+    """Give the row of a transactions file in the table of sources."""
+    row = {"source_id": 2, "location": str(file), "entity": "transactions", "status": "current"}
+    return row | {"bytes": len(admitted), "sha256": hashlib.sha256(admitted).hexdigest()}
+
+
+def test_a_file_with_other_bytes_than_were_admitted_is_not_read(shop: Workshop, tmp_path: Path) -> None:
+    """As many lines, units and bytes: no count would tell."""
+    admitted, swapped = b"2024-01-05|1|7|4 9\n", b"2024-01-05|1|8|4 9\n"
+    given(shop, sources.TABLE, [source_of(tmp_path / "a.csv", admitted)])
+    shop.versions[transactions.TABLE.qualified_name] = shop.storage.create(transactions.TABLE, "r1")
+    (tmp_path / "a.csv").write_bytes(swapped)
+    with pytest.raises(BuildFailed, match=r"a\.csv: it does not hold the bytes any more .* Run again"):
+        refresh(shop, ENTRY("bronze.transactions"))
+    (tmp_path / "a.csv").write_bytes(admitted)
+    assert refresh(shop, ENTRY("bronze.transactions")).rows == 1
+
+
 def test_of_a_grown_file_bronze_reads_the_end(shop: Workshop, tmp_path: Path) -> None:
     """The lines kept are in the table already, and in the file there is something else."""
-    (tmp_path / "a.csv").write_bytes(b"other\nothers\nthird\nfourth\nwritten since")
-    row = {"source_id": 2, "location": str(tmp_path / "a.csv"), "entity": "transactions", "status": "current"}
-    given(shop, sources.TABLE, [row | {"bytes": 25, "carried_lines": 2, "carried_bytes": 13}])
+    admitted = b"other\nothers\nthird\nfourth"
+    (tmp_path / "a.csv").write_bytes(admitted + b"\nwritten since")
+    grown = {"bytes": 26, "carried_lines": 2, "carried_bytes": 13}
+    given(shop, sources.TABLE, [source_of(tmp_path / "a.csv", admitted) | grown])
     kept = [{"source_id": 1, "line_number": n, "line": f"kept {n}"} for n in (1, 2, 3)]
     given(shop, transactions.TABLE, kept)
     scope = Scope(frozenset({1, 2}), grown=(Grown(2, 1, 2),))
@@ -244,3 +266,27 @@ def test_of_a_grown_file_bronze_reads_the_end(shop: Workshop, tmp_path: Path) ->
 def test_what_the_longest_chain_waits_for_goes_first() -> None:
     needs = {"leaf": set(), "top": {"mid"}, "side": {"root"}, "mid": {"root"}, "root": set()}
     assert urgent_first(needs) == ["root", "mid", "leaf", "top", "side"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (lambda: ValueError("no days: today"), "was not built: ValueError: no days: today. Run again"),
+        (
+            lambda: BadInput("a.csv", "it is odd", "Deliver it again."),
+            "was not built: a.csv: it is odd. Deliver it again.",
+        ),
+    ],
+)
+def test_what_a_kernel_raises_is_told_in_a_sentence(shop: Workshop, raised: Callable[[], Exception], said: str) -> None:
+    def build(receipts: DataFrame) -> DataFrame:
+        def fail(rows: pa.Table) -> pa.Table:
+            raise raised()
+
+        return streamed(receipts, fail, sales_days.TABLE)
+
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1)])
+    with pytest.raises(BuildFailed) as told:
+        refresh(shop, replace(ENTRY(DAYS), build=build))
+    assert str(told.value).startswith(f"silver.sales_days {said}")
+    assert "Traceback" not in str(told.value)
