@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from flows.server import SERVICE, without_credentials
 from lakehouse.errors import ServiceDown
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-SERVICE = "The Prefect server"
 PAGE = 200
 
 
@@ -27,7 +27,7 @@ def sent(client: "SyncPrefectClient", method: Any, path: Any, body: object = Non
         reason = str(error) or type(error).__name__
     else:
         return answer.json() if answer.content else None
-    raise ServiceDown(SERVICE, str(client.api_url), reason, "Try again when it is well.") from None
+    raise ServiceDown(SERVICE, without_credentials(str(client.api_url)), reason, "Try again when it is well.") from None
 
 
 def pages(client: "SyncPrefectClient", path: str, **asked: object) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from flows.server import find_server
+from flows.server import find_server, without_credentials
 from lakehouse import engine, landing, postgres, release
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
@@ -35,8 +35,7 @@ def examined(settings: Settings) -> list[Finding]:
         "engine": lambda: _engine(settings),
     }
     found = [_look(what, look) for what, look in looks.items()]
-    api = find_server(settings)
-    return [*found, Finding("prefect", True, f"answers at {api}" if api else "no API answers: runs go without it")]
+    return [*found, _look("prefect", lambda: _prefect(settings))]
 
 
 def _look(what: str, look: Callable[[], str]) -> Finding:
@@ -55,7 +54,13 @@ def _writable(folder: Path) -> str:
     return f"{folder}, {free >> 30} GiB free"
 
 
+def _prefect(settings: Settings) -> str:
+    api = find_server(settings)
+    return f"answers at {without_credentials(api)}" if api else "no API answers: runs go without it"
+
+
 def _tables(settings: Settings) -> str:
+    engine.hold_to_readable(settings)
     published = release.history(Storage(settings.root))
     return f"{settings.root}, {f'release {published[-1].release_id}' if published else 'no release yet'}"
 

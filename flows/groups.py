@@ -8,8 +8,8 @@ from flows.medallion import single_group
 from flows.order import ordered
 from flows.tasks import conducted
 from lakehouse import release
-from lakehouse.parameters import validated
-from lakehouse.settings import load_settings
+from lakehouse.parameters import Parameters, validated
+from lakehouse.settings import Settings, load_settings
 from lakehouse.storage import Storage
 
 
@@ -43,10 +43,16 @@ def recommendations(
     return _conducted("recommendations", "recommendations", sync_to_frontend, **asked)
 
 
-def _conducted(flow_name: str, group: str, sync: bool, **asked: float) -> int | None:
-    """Build a group with what is asked; what is not asked stays as the last release has it, and checks are made."""
-    settings = load_settings()
+def parameters_for(settings: Settings, **asked: float) -> Parameters:
+    """Give what is asked of a group; what is not stays as the last release has it, and checks are made.
+
+    Errors: NothingPublished, WrongUse.
+    """
     last = release.latest(Storage(settings.root)).parameters
-    parameters = validated(**{**last, "enable_quality_checks": True, **asked})
-    order = ordered(flow_name, settings, parameters, sync=sync)
+    return validated(**{**last, "enable_quality_checks": True, **asked})
+
+
+def _conducted(flow_name: str, group: str, sync: bool, **asked: float) -> int | None:
+    settings = load_settings()
+    order = ordered(flow_name, settings, parameters_for(settings, **asked), sync=sync)
     return conducted(order, partial(single_group, group))

@@ -144,7 +144,8 @@ def export(settings: Settings, opened: Snapshot) -> Manifest:
     Documents of groups that are as of an earlier release stay as they were published with that: what they say of
     silver is of that release too.
     """
-    manifest = publish(opened, settings.exports, stale_groups(opened, settings.exports))
+    known = {(one.release_id, one.created_at) for one in release.history(opened.storage)}
+    manifest = publish(opened, settings.exports, stale_groups(opened, settings.exports, known))
     if settings.exports_address:
         mirrored(settings.exports.resolve(), settings.exports_address)
     return manifest

@@ -73,7 +73,8 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
     published = opened.release
     history = {r.release_id: r for r in release.history(opened.storage)}
     parts = parts_of(published, history)
-    scratch = settings.model_copy(update={"lakehouse_home": home, "lakehouse_root": ""})
+    here = {"lakehouse_home": home, "lakehouse_root": "", "spark_remote": ""}  # a Spark elsewhere sees no folder here
+    scratch = settings.model_copy(update=here)
     order = ordered("rebuild", scratch, _asked(published))
     deliveries, origins = step("sources", lambda: sources_of(opened, home / "sources"))
     restored = {d.source_id for d, o in zip(deliveries, origins, strict=True) if o.taken_from == LINES}

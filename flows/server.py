@@ -47,8 +47,9 @@ def local_server(settings: Settings) -> str:
 
 
 def find_server(settings: Settings) -> str | None:
-    """Give the address of the API that answers now; start nothing, wait for nothing."""
+    """Give the address of the API that answers now; start nothing, wait for nothing. Errors: WrongUse."""
     if settings.prefect_api_url:
+        hold_to_address(settings.prefect_api_url)
         return None if _silence(settings.prefect_api_url) else settings.prefect_api_url.rstrip("/")
     record = _recorded(_folder(settings))
     if record is None or not _is_running(record) or _silence(_api_url(record)):
@@ -71,16 +72,14 @@ def stop_server(settings: Settings) -> bool:
 
 def run_page(api_url: str, flow_run_id: str) -> str:
     """Give the address of a run's page; only version 2 of the pages draws the lineage of a report."""
-    return f"{api_url.rstrip('/').removesuffix('/api')}/v2/runs/flow-run/{flow_run_id}"
+    return f"{without_credentials(api_url).rstrip('/').removesuffix('/api')}/v2/runs/flow-run/{flow_run_id}"
 
 
 def _named_server(api_url: str) -> str:
-    shown = _without_credentials(api_url)
-    if not _is_address(api_url):
-        raise WrongUse("PREFECT_API_URL", shown, "an address like http://127.0.0.1:4200/api")
+    hold_to_address(api_url)
     if reason := _silence(api_url):
         remedy = "Start it, correct PREFECT_API_URL, or unset it for a local server."
-        raise ServiceDown(SERVICE, shown, reason, remedy)
+        raise ServiceDown(SERVICE, without_credentials(api_url), reason, remedy)
     return api_url.rstrip("/")
 
 
@@ -168,6 +167,12 @@ def _silence(api_url: str) -> str:
         connection.close()
 
 
+def hold_to_address(api_url: str) -> None:
+    """See that an address is one of a server; errors: WrongUse."""
+    if not _is_address(api_url):
+        raise WrongUse("PREFECT_API_URL", without_credentials(api_url), "an address like http://127.0.0.1:4200/api")
+
+
 def _is_address(api_url: str) -> bool:
     with suppress(ValueError):
         parts = urlsplit(api_url)
@@ -175,7 +180,8 @@ def _is_address(api_url: str) -> bool:
     return False
 
 
-def _without_credentials(api_url: str) -> str:
+def without_credentials(api_url: str) -> str:
+    """Give an address as it may be shown: without the user and the password in it."""
     scheme, mark, rest = api_url.rpartition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"

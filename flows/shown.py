@@ -4,10 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from math import isfinite
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
+
+from flows.markup import visible
 
 LEAST_WIDTH = 160  # a terminal wraps a line that is too long for it; a line cut short is lost
 
@@ -25,7 +28,7 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "Th
     if not rows:
         Console(stderr=True).print(nothing)
         return
-    grid = Grid(*rows[0], box=None, header_style="bold", pad_edge=False)
+    grid = Grid(*(escape(visible(name)) for name in rows[0]), box=None, header_style="bold", pad_edge=False)
     for row in rows:
         grid.add_row(*(escape(_text(v)) for v in row.values()))
     wide_console().print(grid)
@@ -38,7 +41,7 @@ def show_one(facts: Mapping[str, object], as_json: bool) -> None:
         return
     grid = Grid.grid(padding=(0, 2))
     for name, value in facts.items():
-        grid.add_row(name, escape(_text(value)))
+        grid.add_row(escape(visible(name)), escape(_text(value)))
     wide_console().print(grid)
 
 
@@ -52,7 +55,9 @@ def _plain(value: object) -> object:
             return {str(k): _plain(v) for k, v in value.items()}
         case list() | tuple():
             return [_plain(v) for v in value]
-        case str() | int() | float() | bool() | None:
+        case float():
+            return value if isfinite(value) else None  # JSON has no other numbers
+        case str() | int() | bool() | None:
             return value
         case _:
             return str(value)
@@ -73,4 +78,4 @@ def _text(value: object) -> str:
         case list() | tuple():
             return " ".join(map(_text, value))
         case _:
-            return str(value)
+            return visible(str(value))

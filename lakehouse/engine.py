@@ -20,6 +20,7 @@ from lakehouse.spark_server import start_server
 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
+IDLE_SECONDS = 7 * 86_400  # Sail ends a session that was asked nothing for so long; by itself after 15 minutes
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
@@ -86,6 +87,7 @@ def _sail(settings: Settings) -> Engine:
     os.environ.setdefault("RUST_LOG", "off")
     os.environ["SAIL_EXECUTION__BATCH_SIZE"] = "32768"
     os.environ["SAIL_EXECUTION__DEFAULT_PARALLELISM"] = str(settings.engine_partitions)
+    os.environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = str(IDLE_SECONDS)
     from pysail.spark import SparkConnectServer  # reads these variables when it is imported
 
     server = SparkConnectServer(ip="127.0.0.1", port=0)

@@ -71,8 +71,8 @@ def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> li
     if is_address(str(landing)):
         return _transaction_objects(f"{str(landing).rstrip('/')}/transactions", heads)
     folder = Path(landing) / "transactions"
-    if not folder.is_dir():
-        raise BadInput(str(folder), "there is no such folder", REMEDY)
+    if not os.path.isdir(folder):  # Path.is_dir raises in a folder that may not be entered
+        raise BadInput(str(folder), "there is no such folder, or it may not be entered", REMEDY)
     files = {f"transactions/{file.name}": file for file in sorted(folder.glob("*.csv"))}
     if not files:
         raise BadInput(str(folder), "there is no *.csv file", REMEDY)

@@ -33,6 +33,7 @@ COLUMNS = {
 }
 _BLOCK = 1 << 20
 _LONGEST_LINE = 16 << 20
+REPEATED = "duplicate_category"
 _ENOUGH_REFUSED = 100_000
 _MARK = b"\xef\xbb\xbf"
 _RECEIPT = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\|[0-9]{1,9}\|[0-9]{1,18}\|(?:[0-9]{1,9}+ )*+[0-9]{1,9}")
@@ -128,7 +129,7 @@ def _category_reader(known: dict[int, str]) -> Callable[[str], object]:
         if "\0" in category.category_name:
             return Refusal("bad_category", "a zero byte in the name")
         if category.category_id in known:
-            return Refusal("duplicate_category", f"{category.category_id} is {known[category.category_id]!r} already")
+            return Refusal(REPEATED, f"{category.category_id} is {known[category.category_id]!r} already")
         known[category.category_id] = category.category_name
         return category
 
@@ -184,7 +185,7 @@ def _load_file(opened: Connection, entity: Entity, file: Path) -> tuple[int, lis
                 copy.write(b"\n".join(kept) + b"\n")
             if not loaded and len(refused) >= _ENOUGH_REFUSED:
                 break
-        if not loaded:
+        if not loaded and not any(rule == REPEATED for _, _, rule in refused):
             raise _no_entity(file, entity, refused)
     return loaded, refused
 

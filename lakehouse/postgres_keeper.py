@@ -76,6 +76,7 @@ def main(home: Path) -> None:
     try:
         server = _adopted_or_started(folder)
     except (Failed, OSError) as error:
+        _forget_copy(folder)
         remedy = error.remedy if isinstance(error, Failed) else "Look at the permissions of the folder."
         _say(f"{getattr(error, 'reason', error)}\n{remedy}")
         return
@@ -276,6 +277,7 @@ def _reachable_copy(folder: Path) -> list[Path]:
     found = wheel_installations()
     if not found:
         return []
+    _forget_copy(folder)  # of a keeper that was killed
     site = found[0].parents[2]
     place = Path(tempfile.mkdtemp(prefix="lakehouse-postgresql-"))
     (folder / "programs").write_text(str(place))

@@ -103,7 +103,8 @@ def load_settings(**changes: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
-        found = "(hidden)" if any(word in name for word in ("PASSWORD", "SECRET", "TOKEN")) else first["input"]
+        is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN")) or "@" in str(first["input"])
+        found = "(hidden)" if is_secret else first["input"]
         raise WrongUse(name, found, _told(first["msg"])) from None
 
 

@@ -125,6 +125,8 @@ class Worker:
 
     def _read(self) -> None:
         for line in self._answers:
+            if not line.endswith(b"\n"):
+                break  # it was killed in the middle of an answer
             answer = json.loads(line)
             with self._lock:
                 what, future, read = self._pending.pop(answer["id"])

@@ -49,14 +49,17 @@ def holds(into: Path, release_id: int, created_at: datetime) -> bool:
     return not differing(folder, manifest)
 
 
-def stale_groups(snapshot: Snapshot, into: Path) -> list[str] | None:
-    """Name the groups whose published documents are as of another release than the snapshot's; None: all are.
+def stale_groups(snapshot: Snapshot, into: Path, known: Collection[tuple[int, datetime]]) -> list[str] | None:
+    """Name the groups whose published documents are as of another release than the snapshot's; None: all may be.
 
-    Errors: BadInput.
+    `known` are the releases of the lakehouse, by number and time: documents of others, as of another home, say
+    nothing. Errors: BadInput.
     """
     folder = current_folder(into.absolute())
     manifest = manifest_in(folder) if folder else None
-    if folder is None or manifest is None or differing(folder, manifest):
+    if folder is None or manifest is None or (manifest.release_id, manifest.created_at) not in known:
+        return None
+    if differing(folder, manifest):
         return None
     return [group for group, number in snapshot.release.groups.items() if manifest.groups.get(group) != number]
 

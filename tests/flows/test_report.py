@@ -126,6 +126,7 @@ def test_a_long_line_is_shortened() -> None:
         ("nothing_new", "# Nothing new since release 3"),
         ("blocked", "# Blocked by a gate: nothing was published\n"),
         ("partial", "# Published in part as release 3: "),
+        ("unfinished", "# Published as release 3: what should follow failed\n"),
         ("failed", "# Failed: nothing was published\n"),
     ],
 )

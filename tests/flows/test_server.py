@@ -202,13 +202,20 @@ def test_a_named_server_that_is_down_is_told_without_its_password(tmp_path: Path
     assert server.find_server(settings) is None
 
 
+def test_the_page_of_a_run_is_told_without_a_password() -> None:
+    assert server.run_page("http://me:secret@host:4200/api", "7") == "http://host:4200/v2/runs/flow-run/7"
+
+
 @pytest.mark.parametrize(
-    "address", ["localhost:4200/api", "ftp://host/api", "http://", "http://host:port/api", "nonsense"]
+    "address",
+    ["localhost:4200/api", "ftp://host/api", "http://", "http://host:port/api", "http://host:99999/api", "nonsense"],
 )
 def test_an_address_that_is_none_is_wrong_use(tmp_path: Path, address: str) -> None:
     settings = load_settings(lakehouse_home=tmp_path, prefect_api_url=address)
     with pytest.raises(WrongUse, match="PREFECT_API_URL"):
         server.local_server(settings)
+    with pytest.raises(WrongUse, match="PREFECT_API_URL"):
+        server.find_server(settings)
     assert issubclass(WrongUse, LakehouseError)
 
 

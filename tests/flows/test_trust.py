@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.ops import runs
 from lakehouse.sample import write_sample
+from lakehouse.storage import Storage
 from tests.flows.command import answer, lakehouse
 
 pytestmark = pytest.mark.timeout(600)
@@ -127,6 +129,37 @@ def test_a_front_end_that_missed_a_release_is_caught_up_without_news(tmp_path: P
     assert (front / "summary" / "basic_metrics.json").exists()
 
 
+def test_a_sync_without_a_front_end_is_refused_before_anything_starts(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    assert "FRONTEND_PATH is ''" in done(home, *PLAIN, source, "--no-checks", "--sync", code=2)
+    assert not (home / "tables").exists()
+
+
+def test_a_run_that_fails_after_publishing_says_that_it_published(tmp_path: Path, source: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("of somebody else")
+    told = done(home, *PLAIN, source, "--no-checks", code=1, OUTPUT_PATH=str(out))
+    assert "Published as release 1: what should follow failed" in told
+    assert "it is a folder with other files" in told
+    assert "nothing was published" not in told
+    storage = Storage(str(home / "tables"))
+    assert storage.rows(runs.TABLE, storage.version(runs.TABLE) or 0)["state"].to_pylist() == ["unfinished"]
+
+
+def test_a_group_alone_keeps_the_parameters_that_are_not_its_own(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    done(home, *PLAIN, source, "--no-checks", "--min-support", 0.2)
+    asked = """
+from flows.groups import parameters_for
+from lakehouse.settings import load_settings
+found = parameters_for(load_settings(), n_clusters=3)
+print(found.n_clusters, found.min_support, found.min_rows_threshold, found.enable_quality_checks)
+sys.exit(0)
+"""
+    assert done(home, before=asked) == "3 0.2 1 True"
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
@@ -139,7 +172,8 @@ def test_a_result_that_cannot_be_shown_whole_is_refused(tmp_path: Path, source: 
     assert said in done(tmp_path / "home", "query", sql, code=2)
 
 
-@pytest.mark.parametrize("address", ["foo", "http://[bad", "ftp://host", "http://a b"])
+@pytest.mark.parametrize("address", ["foo", "http://[bad", "ftp://host", "http://a b", "http://me:secret@host"])
 def test_an_endpoint_no_client_could_read_is_named(tmp_path: Path, address: str) -> None:
     told = done(tmp_path, "status", code=2, MINIO_ENDPOINT=address, LAKEHOUSE_ROOT="s3://lakehouse/tables")
     assert "it must be an address like http://host:9000 or https://host" in told
+    assert "secret" not in told

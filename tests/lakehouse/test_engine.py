@@ -234,3 +234,20 @@ def _group(leader: int) -> list[str]:
     listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     mine = (line.split(None, 2) for line in listed.splitlines())
     return [args for pgid, stat, *args in mine if int(pgid) == leader and not stat.startswith("Z")]
+
+
+def test_a_session_of_sail_outlives_a_night_without_questions(tmp_path: Path) -> None:
+    """By itself Sail ends it after a quarter of an hour; that our limit is the one it has shows with a short one."""
+    code = f"""
+import time
+from lakehouse import engine
+from lakehouse.settings import load_settings
+assert engine.IDLE_SECONDS > 86_400
+engine.IDLE_SECONDS = 1
+with engine.running(load_settings(lakehouse_home={str(tmp_path)!r})) as sail:
+    assert sail.session.range(3).count() == 3
+    time.sleep(4)
+    sail.session.range(3).count()
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert "is not running" in done.stderr

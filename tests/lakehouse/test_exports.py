@@ -23,7 +23,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 from lakehouse import catalog
 from lakehouse.errors import BadInput, NotFound, StorageFailed, WrongUse
 from lakehouse.exports import analytics, clustering, folders, recommendations, summary
-from lakehouse.exports.publish import GROUPS, publish, schemas, synced
+from lakehouse.exports.publish import GROUPS, publish, schemas, stale_groups, synced
 from lakehouse.kernels.correlation import VARIABLES
 
 Rows = list[dict[str, Any]]
@@ -574,6 +574,28 @@ def test_only_what_changed_is_copied(exports: Path, tmp_path: Path) -> None:
     (tmp_path / "front/summary/basic_metrics.json").write_text("{}")
     assert synced(exports, tmp_path / "front").copied == 1
     assert files_in(tmp_path / "front") == files_in(exports)
+
+
+def test_documents_of_a_group_that_kept_its_last_version_stay_as_they_were(tmp_path: Path) -> None:
+    """Also what they say of silver, which is newer by then."""
+    into = tmp_path / "exports"
+    known = {(1, released(1).release.created_at)}
+    assert stale_groups(released(1), into, known) is None
+    publish(released(1), into)
+    before = files_in(into)
+    later = released(2, groups={"summary": 1, "analytics": 2, "clustering": 2, "recommendations": 2})
+    stale = stale_groups(later, into, known)
+    assert stale_groups(later, into, set()) is None
+    assert stale == ["analytics", "clustering", "recommendations"]
+    manifest = publish(later, into, stale)
+    after = files_in(into)
+    assert {path.split("/")[0] for path in before if path.endswith(".json") and before[path] == after[path]} == {
+        "schemas",
+        "summary",
+    }
+    assert (manifest.release_id, manifest.groups["summary"], manifest.groups["analytics"]) == (2, 1, 2)
+    (into / "summary" / "basic_metrics.json").unlink()
+    assert stale_groups(later, into, known) is None
 
 
 def test_what_is_no_longer_produced_is_removed_and_other_files_stay(exports: Path, tmp_path: Path) -> None:

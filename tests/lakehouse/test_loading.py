@@ -82,6 +82,8 @@ def test_loading_again_replaces_and_without_truncate_appends(settings: Settings,
     assert counts["categories"] == LoadCount(lines=2, loaded=1, refused=1)
     assert rows(settings, "SELECT count(*) FROM transactions") == [(4,)]
     assert rows(settings, "SELECT count(*) FROM product_categories") == [(8,)]
+    delivered(source, categories=b"3|NEW\n1|WATER\n")
+    assert load(settings, source, truncate=False)["categories"] == LoadCount(lines=2, loaded=0, refused=2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""What the command line shows of values that come from outside."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from flows.shown import show, show_one
+
+
+def test_what_comes_from_outside_is_only_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither markup nor a terminal's control characters, in names as in values."""
+    show([{"products[units]": "\x1b[31m[red]1[/red]", "[/]": 2}], as_json=False)
+    show_one({"[/x]": "a\nb"}, as_json=False)
+    said = capsys.readouterr().out
+    assert [word in said for word in ("products[units]", "[/]", "[/x]", "\\x1b[31m[red]1[/red]", "a\\nb")] == [True] * 5
+    assert "\x1b" not in said
+
+
+def test_json_has_no_number_that_json_has_not(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"a": float("nan"), "b": [float("inf"), 1.5], "c": Decimal(2)}], as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [None, 1.5], "c": 2}]
