@@ -147,7 +147,8 @@ def export(settings: Settings, opened: Snapshot) -> Manifest:
     known = {(one.release_id, one.created_at) for one in release.history(opened.storage)}
     manifest = publish(opened, settings.exports, stale_groups(opened, settings.exports, known))
     if settings.exports_address:
-        mirrored(settings.exports.resolve(), settings.exports_address)
+        with locked(settings.exports.absolute()):  # two would remove each other's objects
+            mirrored(settings.exports.resolve(), settings.exports_address)
     return manifest
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 BLOCKS_AT_ONCE = 32
-FEW_PRODUCTS, TICKED = 1 << 12, 1 << 20
+FEW_PRODUCTS = 1 << 12  # of more, ticking off takes longer than sorting
+TICKED = 1 << 20  # cells of a table that stays in the cache
 Numbers = npt.NDArray[np.signedinteger[Any]]
 BLOCKS = pa.schema({"source_id": pa.int64(), "before": pa.int64(), "octets": pa.binary()})
 PLAIN_LINES = pa.schema({"source_id": pa.int64(), "line_number": pa.int32(), "line": pa.string()})

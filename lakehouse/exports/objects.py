@@ -40,23 +40,30 @@ def current(address: str) -> Current | None:
 
 
 def is_mirrored(folder: Path, address: str) -> bool:
-    """Say whether what is published under an address are the exports in a folder; errors: StorageFailed."""
+    """Say whether what is published under an address are the exports in a folder, by names and sizes.
+
+    Errors: StorageFailed.
+    """
     manifest = manifest_in(folder)
-    return manifest is not None and current(address) == _pointer(folder, manifest)
+    if manifest is None or current(address) != (pointer := _pointer(folder, manifest)):
+        return False
+    sizes = {path: file.bytes for path, file in manifest.files.items()} | {MANIFEST: (folder / MANIFEST).stat().st_size}
+    try:
+        return dict(listed(f"{address}/{pointer.prefix}")) == sizes
+    except OSError as error:
+        raise StorageFailed("read exports of", address, _reason(error), REMEDY) from None
 
 
 def mirrored(folder: Path, address: str) -> None:
     """Publish a folder of exports, as its manifest lists it, under an address; errors: StorageFailed.
 
-    Nothing is written when it is there already. What was published before the last publication is removed.
+    What is there is written again, and so made whole. What was published before the last publication is removed.
     """
     manifest = manifest_in(folder)
     if manifest is None:
         raise StorageFailed("publish", str(folder), "it has no manifest", "Publish it: `lakehouse export`.")
     new = _pointer(folder, manifest)
     before = current(address)
-    if before == new:
-        return
     try:
         for path in (*manifest.files, MANIFEST):
             put(f"{address}/{new.prefix}/{path}", (folder / path).read_bytes())

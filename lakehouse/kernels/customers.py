@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.kernels.distinct import Ints, Places, coded, distinct_lists, pairs_of
+from lakehouse.kernels.distinct import Ints, Wholes, coded, distinct_lists, pairs_of
 
 
 def customer_months(receipts: pa.Table) -> pa.Table:
@@ -68,14 +68,14 @@ def customer_features(months: pa.Table, product_id: Ints, category_id: Ints) -> 
     )
 
 
-def _joined(owner: Places, products: Places, product_id: Ints, category_id: Ints) -> tuple[Places, Ints]:
+def _joined(owner: Wholes, products: Wholes, product_id: Ints, category_id: Ints) -> tuple[Wholes, Ints]:
     """Replace each product by its categories, none or many."""
     known, place = coded(products)
     first = np.searchsorted(product_id, known, "left")
     each = np.searchsorted(product_id, known, "right") - first
     many = each[place]
     within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-    owners: Places = np.repeat(owner, many)
+    owners: Wholes = np.repeat(owner, many)
     return owners, category_id[np.repeat(first[place], many) + within]
 
 

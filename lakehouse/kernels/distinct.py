@@ -8,20 +8,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
-Places = npt.NDArray[np.signedinteger[Any]]  # numbers of what was given, from 0
+Wholes = npt.NDArray[np.signedinteger[Any]]  # whole numbers of any width: ids, or places from 0
 Bools = npt.NDArray[np.bool_]
 FEW = 4  # up to that many codes per value it is cheaper to count in a table of all codes than to sort
 SPARSE = 64  # and up to that many cells per pair to mark pairs in a table of all of them
 _CELLS = 1 << 19  # of a table that stays in the cache
 
 
-def pairs_of(owner: Places, lists: pa.ListArray) -> tuple[Places, Places]:
+def pairs_of(owner: Wholes, lists: pa.ListArray) -> tuple[Wholes, Wholes]:
     """Repeat each list's owner for every element of the list: two arrays as long as all elements together."""
-    each: Places = np.repeat(owner, lengths_of(lists))
+    each: Wholes = np.repeat(owner, lengths_of(lists))
     return each, lists.flatten().to_numpy()
 
 
-def distinct_lists(owner: Places, values: Places, owners: int) -> pa.ListArray:
+def distinct_lists(owner: Wholes, values: Wholes, owners: int) -> pa.ListArray:
     """Give the list of each owner's distinct values, ascending; `owner`, in 0 .. `owners` - 1, is each value's."""
     known, value = coded(values)
     owner, value = _distinct_codes(owner, value, owners, len(known))
@@ -29,7 +29,7 @@ def distinct_lists(owner: Places, values: Places, owners: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(known[value].astype(np.int32)))
 
 
-def _distinct_codes(owner: Places, value: Places, owners: int, width: int) -> tuple[Ints, Ints]:
+def _distinct_codes(owner: Wholes, value: Wholes, owners: int, width: int) -> tuple[Ints, Ints]:
     """Give the distinct (owner, value), ordered; they are in 0 .. `owners` - 1 and 0 .. `width` - 1."""
     cells = owner.astype(np.int64) * width + value
     if owners * width <= SPARSE * len(cells):
@@ -43,7 +43,7 @@ def _distinct_codes(owner: Places, value: Places, owners: int, width: int) -> tu
     return found, cells - found * width
 
 
-def counted(codes: Places, size: int) -> tuple[Places, Ints]:
+def counted(codes: Wholes, size: int) -> tuple[Wholes, Ints]:
     """Give the distinct codes, of 0 .. `size` - 1, ascending, and how often each occurs."""
     if size <= FEW * len(codes):
         counts = np.bincount(codes, minlength=size)
@@ -54,7 +54,7 @@ def counted(codes: Places, size: int) -> tuple[Places, Ints]:
     return ordered[starts], np.diff(starts, append=len(ordered))
 
 
-def coded(values: Places) -> tuple[Ints, Places]:
+def coded(values: Wholes) -> tuple[Ints, Wholes]:
     """Give the distinct values, ascending, and each value's place among them."""
     if len(values) and values.min() >= 0 and values.max() < FEW * len(values):
         is_known = np.zeros(int(values.max()) + 1, np.bool_)
@@ -66,7 +66,7 @@ def coded(values: Places) -> tuple[Ints, Places]:
     return known[order], np.argsort(order)[encoded.indices.to_numpy()]
 
 
-def cells_of(lengths: Ints, codes: Places, width: int) -> Iterator[tuple[int, slice, Places]]:
+def cells_of(lengths: Ints, codes: Wholes, width: int) -> Iterator[tuple[int, slice, Wholes]]:
     """Place the elements of lists in a table of a row per list and a column per code, some lists at a time.
 
     `lengths` are the lists', `codes` their elements end to end, in 0 .. `width` - 1. Gives the number of the first
@@ -84,7 +84,7 @@ def table_size(width: int) -> int:
     return _lists_at_once(width) * width
 
 
-def is_repeated(lengths: Ints, codes: Places, width: int) -> Bools:
+def is_repeated(lengths: Ints, codes: Wholes, width: int) -> Bools:
     """Say of each element of lists, as `cells_of` takes them, whether it comes again in its list."""
     last, found = np.empty(table_size(width), np.int32), np.empty(len(codes), np.bool_)
     for _, part, cells in cells_of(lengths, codes, width):

@@ -23,7 +23,7 @@ class Model:
 def fitted(customers: pa.Table, n_clusters: int) -> Model:
     """Fit k-means to customers; fewer distinct customers than clusters: as many as there are.
 
-    Equal customers are one point with their number as its weight: half as many points, and the same sum of squares.
+    Equal customers are one point with their number as its weight: fewer points, and the same sum of squares.
     The deviation is that of the population; a feature without any is left as it is. Points in the order of their
     features, one thread, ten restarts and a fixed seed make it repeatable.
     """

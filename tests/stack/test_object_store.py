@@ -15,7 +15,7 @@ from lakehouse.data_files import remove, unneeded
 from lakehouse.days import span_of
 from lakehouse.errors import BadInput, LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
 from lakehouse.exports.manifest import MANIFEST, Manifest, described
-from lakehouse.exports.objects import current, fetched, mirrored
+from lakehouse.exports.objects import current, fetched, is_mirrored, mirrored
 from lakehouse.exports.publish import synced
 from lakehouse.landing import Delivery, transaction_files
 from lakehouse.lease import take
@@ -182,6 +182,22 @@ def test_exports_that_are_objects_reach_a_front_end(tmp_path: Path, at_store: di
             synced(folder, tmp_path / "front")
         assert (tmp_path / "front" / "totals.json").read_text() == f'{{"release": {number}}}'
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("damage", [b"{}", b'{"release": 9}'], ids=["another size", "the same size"])
+def test_exports_that_were_damaged_are_written_again(tmp_path: Path, at_store: dict[str, str], damage: bytes) -> None:
+    load_settings()
+    address = "s3://exports/damaged"
+    folder = exports_of(tmp_path / "1", 1)
+    mirrored(folder, address)
+    assert is_mirrored(folder, address)
+    found = current(address)
+    assert found is not None
+    put(f"{address}/{found.prefix}/totals.json", damage)
+    assert is_mirrored(folder, address) == (len(damage) == len(b'{"release": 1}'))
+    mirrored(folder, address)
+    with opened(f"{address}/{found.prefix}/totals.json") as file:
+        assert file.read() == b'{"release": 1}'
 
 
 def test_the_days_of_an_object_are_read(at_store: dict[str, str]) -> None:
