@@ -60,7 +60,7 @@ class Attempt:
 
     @property
     def _is_upon_verified(self) -> bool:
-        """Say whether the last release was held to the checks of this code: then only what is replaced has to be."""
+        """Say whether the last release was held to the checks its tables declare now: then only new rows have to be."""
         return self.base.release is not None and self.base.release.verified and not self.is_new_code
 
     def land(self, found: News) -> None:

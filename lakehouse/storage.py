@@ -145,9 +145,8 @@ class Storage:
     ) -> int:
         """Add rows, or none, to a log, with a `note` in the commit; give the version it then has.
 
-        `step` names what that does, when it is not just adding rows.
-
-        With `after`, only on top of that version: errors: StorageFailed when it is not the newest.
+        With `after`, only on top of that version. `step` names what that does, when it is not just adding rows.
+        Errors: StorageFailed, also when `after` is not the newest.
         """
         batches = [pa.RecordBatch.from_pylist(rows, table.arrow_schema)] if rows else []
         with told("append to", self.uri(table)):
