@@ -18,7 +18,7 @@ from flows.news import News
 from flows.order import Order
 from flows.recounting import Recounting
 from lakehouse import catalog, release
-from lakehouse.errors import Blocked
+from lakehouse.errors import BadInput, Blocked, BuildFailed
 from lakehouse.kernels.growth import rows_at_the_end
 from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
@@ -64,7 +64,10 @@ class Attempt:
         return self.base.release is not None and self.base.release.verified and not self.is_new_code
 
     def land(self, found: News) -> None:
-        """Write the table of sources, what was decided, and the lines of new sources; known ones keep their lines."""
+        """Write the table of sources, what was decided, and the lines of new sources; known ones keep their lines.
+
+        Errors: Blocked when a file is not what was admitted any more.
+        """
         admission, base = found.admission, self.base.release
         self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
         self._begin_checks()
@@ -72,7 +75,12 @@ class Attempt:
         if found.decided is not None:
             self._record(corrections.TABLE, found.decided.corrections)
         self.shop = replace(self.shop, scope=Scope(admission.touched if base else None, grown=admission.grown))
-        self._build(table for entity, table in BRONZE.items() if base is None or entity in found.landed_entities)
+        try:
+            self._build(table for entity, table in BRONZE.items() if base is None or entity in found.landed_entities)
+        except BuildFailed as error:
+            if error.kind != BadInput.__name__:
+                raise
+            raise Blocked([error.reason]) from error
 
     def keep_rules(self, found: News) -> None:
         """Write the receipts that keep the row rules, and quarantine the lines that do not."""

@@ -159,10 +159,10 @@ class NothingPublished(LakehouseError):
 
 
 class BuildFailed(LakehouseError):
-    """A table whose build the engine could not carry out. Exit code 1."""
+    """A table whose build the engine could not carry out; `kind` names what a kernel raised. Exit code 1."""
 
-    def __init__(self, table: str, reason: str) -> None:
-        self.table, self.reason = table, reason
+    def __init__(self, table: str, reason: str, kind: str = "") -> None:
+        self.table, self.reason, self.kind = table, reason, kind
         super().__init__(f"{table} was not built: {reason}")
 
 

@@ -71,8 +71,12 @@ def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> li
     if is_address(str(landing)):
         return _transaction_objects(f"{str(landing).rstrip('/')}/transactions", heads)
     folder = Path(landing) / "transactions"
-    if not os.path.isdir(folder):  # Path.is_dir raises in a folder that may not be entered
-        raise BadInput(str(folder), "there is no such folder, or it may not be entered", REMEDY)
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:  # of one in a folder that may not be entered
+        raise BadInput(str(folder), f"it cannot be opened ({error.strerror})", REMEDY) from None
+    if not is_folder:
+        raise BadInput(str(folder), "there is no such folder", REMEDY)
     files = {f"transactions/{file.name}": file for file in sorted(folder.glob("*.csv"))}
     if not files:
         raise BadInput(str(folder), "there is no *.csv file", REMEDY)

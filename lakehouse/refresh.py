@@ -85,7 +85,7 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
             return _refreshed(shop, entry)
         except (PySparkException, pa.ArrowException) as error:
             if MISREAD not in str(error) or not left:
-                raise BuildFailed(name, _reason(str(error))) from error
+                raise BuildFailed(name, *_reason(str(error))) from error
             log.info("%s is built again: %s", name, error)
     raise AssertionError("the last try returns or raises")
 
@@ -191,13 +191,13 @@ def urgent_first(needs: Mapping[str, Set[str]]) -> list[str]:
     return sorted(needs, key=lambda name: -chains[name])
 
 
-def _reason(said: str) -> str:
-    """Give what an engine says in one sentence: where a kernel raised, its error; one of ours is a sentence already."""
+def _reason(said: str) -> tuple[str, str]:
+    """Give what an engine says in a sentence, and the error a kernel raised; one of ours is a sentence already."""
     raised = RAISED.search(said.partition("Traceback (most recent call last)")[2])
     if raised is None:
-        return f"{' '.join(said.split())[:REASON_CHARACTERS]}. {AGAIN}"
+        return f"{' '.join(said.split())[:REASON_CHARACTERS]}. {AGAIN}", ""
     kind, message = raised["kind"].rpartition(".")[2], raised["message"]
-    return message if hasattr(errors, kind) else f"{kind}: {message[:REASON_CHARACTERS]}. {AGAIN}"
+    return message if hasattr(errors, kind) else f"{kind}: {message[:REASON_CHARACTERS]}. {AGAIN}", kind
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:

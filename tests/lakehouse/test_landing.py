@@ -300,3 +300,14 @@ def test_an_older_file_that_changed_since_it_was_read_is_changing(tmp_path: Path
     found = [young(tmp_path, age=3600)]
     (tmp_path / "a.csv").write_bytes(GOOD * 2)
     assert [one.changes for one in settled(found, {}, 60, untouched)] == [WRITTEN]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_landing_that_may_not_be_entered_says_so(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "transactions").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
+    try:
+        with pytest.raises(BadInput, match=r"it cannot be opened \(Permission denied\)"):
+            transaction_files(tmp_path / "closed")
+    finally:
+        (tmp_path / "closed").chmod(0o700)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,7 +33,8 @@ def of_few(tmp_path_factory: pytest.TempPathFactory) -> Build:
     seen = datetime(2024, 3, 1, tzinfo=UTC)
     sources = [
         {"source_id": number, "entity": entity, "path": f"{entity}.csv", "location": str(_written(folder, entity)),
-         "sha256": "", "bytes": len(FILES[entity].encode()), "delivered_at": seen, "status": "current",
+         "sha256": sha256(FILES[entity].encode()).hexdigest(), "bytes": len(FILES[entity].encode()),
+         "delivered_at": seen, "status": "current",
          "admitted_by": ""}
         for number, entity in enumerate(FILES, 1)
     ]  # fmt: skip

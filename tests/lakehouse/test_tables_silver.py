@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,8 +39,8 @@ def test_lines_are_numbered_in_each_current_source(engine: Engine, tmp_path: Pat
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
     current = {"entity": "transactions", "status": "current"}
     sources: list[Row] = [
-        current | {"source_id": 1, "location": str(a), "bytes": 10},
-        current | {"source_id": 2, "location": str(b), "bytes": 5},
+        current | {"source_id": 1, "location": str(a), "bytes": 10, "sha256": sha256(a.read_bytes()).hexdigest()},
+        current | {"source_id": 2, "location": str(b), "bytes": 5, "sha256": sha256(b.read_bytes()).hexdigest()},
         current | {"source_id": 3, "location": "/nowhere", "status": "superseded"},
         current | {"source_id": 4, "location": "/nowhere", "entity": "categories"},
     ]
