@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from flows import comparing, keeping, quarantine, reading
 from flows.shown import show, show_one
-from lakehouse.errors import LakehouseError, WrongUse
+from lakehouse.errors import LakehouseError
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
 
@@ -139,11 +139,12 @@ def export(
 ) -> None:
     """Write the exports of a release."""
     from flows import medallion
+    from flows.order import front_end
     from lakehouse.exports.publish import publish
 
     settings, opened = load_settings(), reading.snapshot(number)
-    if sync and settings.frontend_path is None:
-        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+    if sync:
+        front_end(settings)
     manifest = publish(opened, into) if into else medallion.export(settings, opened)
     where = into or settings.exports_address or settings.exports
     print(f"{len(manifest.files)} files of release {manifest.release_id} are in {where}.")

@@ -11,9 +11,9 @@ import pyarrow as pa
 from flows.attempt import REFERENCE, RULED, Attempt, attempt
 from flows.means import MEANS, Means, checking
 from flows.news import News, current_news, news
-from flows.order import Order, Step
+from flows.order import Order, Step, front_end
 from lakehouse import catalog, release
-from lakehouse.errors import OtherCode, WrongUse
+from lakehouse.errors import OtherCode
 from lakehouse.exports.folders import locked
 from lakehouse.exports.manifest import Manifest
 from lakehouse.exports.objects import is_mirrored, mirrored
@@ -174,9 +174,7 @@ def sync(settings: Settings, exports: Path | None = None, frontend: Path | None 
 
     Errors: WrongUse without a front end, and those of `synced`.
     """
-    target = frontend or settings.frontend_path
-    if target is None:
-        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+    target = frontend or front_end(settings)
     with locked(settings.exports.absolute()):
         return synced(exports or settings.exports, target)
 

@@ -60,13 +60,20 @@ class Order:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def front_end(settings: Settings) -> Path:
+    """Give the folder the front end reads; errors: WrongUse where none is named."""
+    if settings.frontend_path is None:
+        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+    return settings.frontend_path
+
+
 def ordered(
     flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
 ) -> Order:
     """Make an order now; errors: WrongUse where the engine would find no tables, or a sync no front end."""
     hold_to_readable(settings)
-    if sync and settings.frontend_path is None:
-        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+    if sync:
+        front_end(settings)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     return Order(flow, settings, parameters, run_id, now, source, sync)

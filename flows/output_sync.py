@@ -9,9 +9,8 @@ from prefect import flow
 
 from flows.events import Events, error_console
 from flows.medallion import sync
-from flows.order import ordered
+from flows.order import front_end, ordered
 from flows.tasks import as_tasks
-from lakehouse.errors import WrongUse
 from lakehouse.exports.objects import fetched
 from lakehouse.exports.publish import SyncCounts
 from lakehouse.parameters import validated
@@ -22,9 +21,7 @@ from lakehouse.settings import Settings, load_settings
 def output_sync(frontend_path: str | None = None) -> dict[str, int]:
     """Make `frontend_path` (else FRONTEND_PATH) equal to the exports; give how many files were copied and removed."""
     settings = load_settings()
-    frontend = Path(frontend_path) if frontend_path else settings.frontend_path
-    if frontend is None:
-        raise WrongUse("FRONTEND_PATH", "", "the folder the front end reads")
+    frontend = Path(frontend_path) if frontend_path else front_end(settings)
     order = ordered("output-sync", settings, validated())
     events = Events(settings.logs, order.flow, order.run_id, error_console())
     with events.flow(frontend=frontend) as learned:

@@ -179,6 +179,33 @@ def test_what_was_not_begun_when_the_building_closes_is_cancelled(sail: Engine, 
         building.wait([daily_sales.TABLE])
 
 
+def test_until_the_most_urgent_table_is_there_no_other_is_begun(sail: Engine, tmp_path: Path) -> None:
+    storage, begun, started, go = Storage(str(tmp_path)), list[str](), threading.Event(), threading.Event()
+    versions = {receipts.TABLE.qualified_name: storage.create(receipts.TABLE, "r1")}
+
+    def failing(name: str, until: threading.Event | None = None) -> Callable[..., DataFrame]:
+        def build(receipts: DataFrame, **_: DataFrame) -> DataFrame:
+            begun.append(name)
+            started.set()
+            if until:
+                until.wait()
+            raise ValueError(name)
+
+        return build
+
+    others = Entry(ENTRY("silver.product_days").table, failing("other"), "")
+    entries = [others, Entry(sales_days.TABLE, failing("first", go), ""), ENTRY("gold.daily_sales")]
+    building = Building(Workshop(sail, storage, Parameters(), "r2", versions), entries, lambda _: None)
+    started.wait()
+    before = list(begun)
+    go.set()
+    assert before == ["first"]
+    with pytest.raises(ValueError, match="other"):
+        building.wait([others.table])
+    building.close()
+    assert begun == ["first", "other"]
+
+
 @pytest.mark.parametrize(
     ("name", "scope", "sql"),
     [
