@@ -7,6 +7,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from lakehouse.mapped import mapped
 from lakehouse.table import Table
 
 Kernel = Callable[[pa.Table], pa.Table]
@@ -29,7 +30,7 @@ def streamed(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
         for batch in batches:
             yield from _fitted(kernel(pa.Table.from_batches([batch])), schema)
 
-    return frame.mapInArrow(run, table.sql_schema)
+    return mapped(frame, run, table.sql_schema)
 
 
 def partitioned(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
@@ -40,7 +41,7 @@ def partitioned(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
         rows = pa.Table.from_batches([b.cast(given) for b in batches], given)
         yield from _fitted(kernel(rows), schema)
 
-    return frame.mapInArrow(run, table.sql_schema)
+    return mapped(frame, run, table.sql_schema)
 
 
 def whole(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:

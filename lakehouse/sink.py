@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import RowsLost
+from lakehouse.mapped import mapped
 
 DEPTH = 16
 PATIENCE_SECONDS = 0.2
@@ -49,7 +50,7 @@ def _handed_over(frame: DataFrame) -> Iterator[pa.RecordBatch]:
 
     def run() -> None:
         try:
-            told = frame.mapInArrow(lambda batches: hand_over(batches, number), "rows bigint").toArrow()
+            told = mapped(frame, lambda batches: hand_over(batches, number), "rows bigint").toArrow()
             counts.extend(told["rows"].to_pylist())
         except Exception as error:  # noqa: BLE001  raised again where the rows are read
             errors.append(error)

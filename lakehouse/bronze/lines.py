@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 
 from lakehouse.errors import BadInput
 from lakehouse.kernels.lines import BLOCK, numbered_lines
+from lakehouse.mapped import mapped
 from lakehouse.objects import opened
 from lakehouse.table import BIGINT, INT, STRING, Column, Table
 
@@ -48,7 +49,7 @@ def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
     """
     current = sources.where((sources.entity == entity) & (sources.status == "current"))
     wanted = current.select("source_id", "location", "sha256", "bytes", "carried_lines", "carried_bytes")
-    return wanted.mapInArrow(_read, table.sql_schema)
+    return mapped(wanted, _read, table.sql_schema)
 
 
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -71,7 +71,11 @@ def read(source_id: int, number: int, line: bytes) -> Receipt:
 
 @dataclass(frozen=True)
 class Shop:
-    """What was delivered and decided: `heads` maps a path to the content that counts, `withdrawn` to what stays out."""
+    """What was delivered and decided.
+
+    `heads` maps a path to the content that counts, `withdrawn` to what stays out; `rejected` has what could not be
+    read, until something that can came under its path.
+    """
 
     heads: Mapping[str, bytes] = field(default_factory=dict)
     withdrawn: Mapping[str, bytes] = field(default_factory=dict)
@@ -87,7 +91,9 @@ class Shop:
                 heads[path] = content
                 withdrawn.pop(path, None)
         refused = {(p, c) for p, c in landing.items() if p not in PRODUCTS and not is_readable(c)}
-        return replace(self, heads=heads, withdrawn=withdrawn, rejected=self.rejected | refused)
+        came_right = landing.keys() - {path for path, _ in refused}
+        waiting = {(path, content) for path, content in self.rejected if path not in came_right}
+        return replace(self, heads=heads, withdrawn=withdrawn, rejected=frozenset(waiting | refused))
 
     def deciding(self, decision: Decision) -> "Shop":
         """Give the state after a decision; one that is so already changes nothing."""

@@ -27,6 +27,11 @@ FOUND: dict[str, tuple[Step, ...]] = {
         Deliver("transactions/b.csv", b"2024-01-10|1|1|3\n"),
     ),
     "a file that cannot be read, and nothing else": (Deliver("transactions/b.csv", b""), Run()),
+    "a file that cannot be read, and then one that can": (
+        Deliver("transactions/b.csv", b""),
+        Run(),
+        Deliver("transactions/b.csv", b"2024-01-10|1|1|3\n"),
+    ),
     "a file that cannot be read, and other parameters": (Deliver("transactions/b.csv", b""), Run(checks=True)),
 }
 

@@ -1,0 +1,27 @@
+"""Functions over an engine's record batches, none of which lets go of those batches when it fails.
+
+What a failed function was reading hangs on the traceback of its error. Sail ends that stream where the error is
+forgotten, which may be the very thread that fills the stream: it would wait for itself, and panic.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+Function = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+_errors: list[Exception] = []
+
+
+def mapped(frame: DataFrame, function: Function, ddl: str) -> DataFrame:
+    """Run a function over the record batches of each partition; an error of it stays as long as the process."""
+    return frame.mapInArrow(lambda batches: _remembered(function, batches), ddl)
+
+
+def _remembered(function: Function, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from function(batches)
+    except Exception as error:
+        _errors.append(error)
+        raise

@@ -1,0 +1,63 @@
+"""Functions over an engine's record batches that fail."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self
+
+import pyarrow as pa
+import pytest
+from pyspark import cloudpickle
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as F
+
+from lakehouse.engine import Engine
+from lakehouse.mapped import mapped
+
+ROWS = pa.record_batch([pa.array([1, 2], pa.int32())], ["number"])
+Kernel = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+class Stream:
+    """Batches of which somebody can be told when they are let go."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        yield ROWS
+
+
+class Frame:
+    """Stands for a frame of an engine that runs functions in this process, as it sent them to itself."""
+
+    def mapInArrow(self, function: Kernel, _ddl: str) -> Self:  # noqa: N802  # as PySpark names it
+        self.function: Kernel = cloudpickle.loads(cloudpickle.dumps(function))
+        return self
+
+
+def broken(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
+    raise ValueError("no more of this")
+
+
+def test_what_a_failed_function_was_reading_stays() -> None:
+    frame, stream = Frame(), Stream()
+    alive = weakref.ref(stream)
+    with pytest.raises(ValueError, match="no more of this"):
+        list(mapped(frame, broken, "number int").function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
+    del stream
+    gc.collect()
+    assert alive() is not None
+
+
+def test_what_a_function_has_read_to_its_end_is_let_go() -> None:
+    frame, stream = Frame(), Stream()
+    alive = weakref.ref(stream)
+    list(mapped(frame, iter, "number int").function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
+    del stream
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_function_that_fails_is_told_of_by_the_engine(engine: Engine) -> None:
+    numbers = engine.session.range(3).select(F.col("id").cast("int").alias("number"))
+    with pytest.raises(PySparkException, match="no more of this"):
+        mapped(mapped(numbers, broken, "number int"), iter, "number int").toArrow()
