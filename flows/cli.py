@@ -141,11 +141,12 @@ def export(
     from flows import medallion
     from flows.order import front_end
     from lakehouse.exports.publish import publish
+    from lakehouse.release import by_group
 
     settings, opened = load_settings(), reading.snapshot(number)
     if sync:
         front_end(settings)
-    manifest = publish(opened, into) if into else medallion.export(settings, opened)
+    manifest = publish(opened.release, by_group(opened), into) if into else medallion.export(settings, opened)
     where = into or settings.exports_address or settings.exports
     print(f"{len(manifest.files)} files of release {manifest.release_id} are in {where}.")
     if sync:

@@ -17,7 +17,7 @@ from lakehouse.errors import OtherCode
 from lakehouse.exports.folders import locked
 from lakehouse.exports.manifest import Manifest
 from lakehouse.exports.objects import is_mirrored, mirrored
-from lakehouse.exports.publish import SyncCounts, holds, publish, stale_groups, synced
+from lakehouse.exports.publish import SyncCounts, holds, publish, synced
 from lakehouse.ops import sources
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.settings import Settings
@@ -141,11 +141,9 @@ def _published(order: Order, step: Step, work: Attempt, found: News, groups: Ite
 def export(settings: Settings, opened: Snapshot) -> Manifest:
     """Write the exports of a release to their folder, and put them under their address where there is one.
 
-    Documents of groups that are as of an earlier release stay as they were published with that: what they say of
-    silver is of that release too.
+    Documents of groups that an earlier release made are those of that release, what they say of silver included.
     """
-    known = {(one.release_id, one.created_at) for one in release.history(opened.storage)}
-    manifest = publish(opened, settings.exports, stale_groups(opened, settings.exports, known))
+    manifest = publish(opened.release, release.by_group(opened), settings.exports)
     if settings.exports_address:
         with locked(settings.exports.absolute()):  # two would remove each other's objects
             mirrored(settings.exports.resolve(), settings.exports_address)

@@ -68,6 +68,17 @@ class Snapshot:
         return self.dataset(name).to_table(columns=columns, filter=filters)
 
 
+def by_group(opened: Snapshot) -> dict[str, Snapshot]:
+    """Open, for every group of a release, the one that made it: of a group that failed, an earlier one.
+
+    The tables of the group are the same in both; others that its documents tell of may have changed since.
+    """
+    expired = standing(opened.storage).expired
+    left = {one.release_id: one for one in history(opened.storage) if one.release_id not in expired}
+    made = {group: left.get(number, opened.release) for group, number in opened.release.groups.items()}
+    return {group: Snapshot(opened.storage, maker) for group, maker in made.items()}
+
+
 def history(storage: Storage) -> list[Release]:
     """Give every release, oldest first."""
     version = storage.version(releases.TABLE)

@@ -41,13 +41,18 @@ class Vacuumed:
 def kept(releases: Sequence[Release], pinned: AbstractSet[int], rule: Rule) -> dict[int, list[str]]:
     """Say which of the releases, oldest first, are kept, and as what.
 
-    The newest, the pinned, the last of a day or a month (in UTC) that the rule counts; and, as it costs nothing,
-    each one whose every table version a kept one names too (`shared`): a rollback names the versions of another.
+    The newest, the pinned, the last of a day or a month (in UTC) that the rule counts; each one that made a group of
+    a kept one (`group`): the documents of that group are made from it; and, as it costs nothing, each one whose every
+    table version a kept one names too (`shared`): a rollback names the versions of another.
     """
     chosen = {"newest": {r.release_id for r in releases[-1:]}, "pinned": pinned}
     chosen["daily"] = _last_of(releases, lambda r: f"{r.published_at:%Y-%m-%d}", rule.daily)
     chosen["monthly"] = _last_of(releases, lambda r: f"{r.published_at:%Y-%m}", rule.monthly)
     found = {r.release_id: [name for name, ids in chosen.items() if r.release_id in ids] for r in releases}
+    for one in reversed(releases):
+        if found[one.release_id]:
+            for maker in found.keys() & set(one.groups.values()) - {one.release_id}:
+                found[maker] = [*found[maker], *({"group"} - set(found[maker]))]
     named = {pair for r in releases if found[r.release_id] for pair in r.tables.items()}
     for one in releases:
         if not found[one.release_id] and one.tables.items() <= named:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -13,9 +13,9 @@ from typing import Any, get_type_hints
 from jsonschema_rs import Draft202012Validator
 from pydantic_core import to_json
 
-from lakehouse.errors import BadInput, NotFound, WrongUse
+from lakehouse.errors import BadInput, WrongUse
 from lakehouse.exports import analytics, clustering, recommendations, summary
-from lakehouse.exports.documents import Document, Maker, Snapshot
+from lakehouse.exports.documents import Document, Maker, Release, Snapshot
 from lakehouse.exports.folders import current_folder, locked, part_of, put, remove_others, swap, told, versions, written
 from lakehouse.exports.manifest import MANIFEST, Manifest, contents, described, differing, listed, manifest_in
 
@@ -49,38 +49,19 @@ def holds(into: Path, release_id: int, created_at: datetime) -> bool:
     return not differing(folder, manifest)
 
 
-def stale_groups(snapshot: Snapshot, into: Path, known: Collection[tuple[int, datetime]]) -> list[str] | None:
-    """Name the groups whose published documents are as of another release than the snapshot's; None: all may be.
-
-    `known` are the releases of the lakehouse, by number and time: documents of others, as of another home, say
-    nothing. Errors: BadInput.
-    """
-    folder = current_folder(into.absolute())
-    manifest = manifest_in(folder) if folder else None
-    if folder is None or manifest is None or (manifest.release_id, manifest.created_at) not in known:
-        return None
-    if differing(folder, manifest):
-        return None
-    return [group for group, number in snapshot.release.groups.items() if manifest.groups.get(group) != number]
-
-
-def publish(snapshot: Snapshot, into: Path, groups: Sequence[str] | None = None) -> Manifest:
+def publish(release: Release, groups: Mapping[str, Snapshot], into: Path) -> Manifest:
     """Publish a release's documents as `into`, a link to a folder beside it that never changes.
 
-    With `groups`, only their documents are made anew and the others stay as they are published; without, every
-    group the release holds. A reader that resolves the link once reads one release; the folder it reads outlives
-    the next publication. Nothing is written when everything is there already.
-    Errors: NotFound for a group, BadInput for an `into` that is not ours to replace, StorageFailed.
+    `groups` has the snapshot that the documents of each group are made from. A reader that resolves the link once reads
+    one release; the folder it reads outlives the next publication. Nothing is written when everything is there already.
+    Errors: BadInput for an `into` that is not ours to replace, StorageFailed.
     """
     started, into = perf_counter(), into.absolute()
-    chosen = _held(snapshot, groups)
-    made = {path: _content(path, maker(snapshot)) for group in chosen for path, maker in GROUPS.get(group, {}).items()}
+    makers = [(path, maker, groups[group]) for group in groups for path, maker in GROUPS.get(group, {}).items()]
+    manifest, files = _described(release, {path: _content(path, maker(opened)) for path, maker, opened in makers})
     with told("publish exports as", into), locked(into):
         current = current_folder(into)
         earlier = manifest_in(current) if current else None
-        kept = _kept(current, earlier, GROUPS.keys() - chosen) if current and earlier and groups is not None else {}
-        as_of = {**(earlier.groups if earlier else {}), **{group: snapshot.release.groups[group] for group in chosen}}
-        manifest, files = _described(snapshot, kept | made, as_of)
         if current and earlier == manifest and not differing(current, manifest):
             remove_others(into, [folder for folder in versions(into) if manifest_in(folder)])
             return manifest
@@ -137,39 +118,15 @@ def _name(path: str) -> str:
     return PurePosixPath(path).stem
 
 
-def _held(snapshot: Snapshot, groups: Sequence[str] | None) -> list[str]:
-    """Give the chosen groups, all if none is named; errors: NotFound for one the release does not hold."""
-    held = snapshot.release.groups
-    for group in groups or ():
-        if group not in held:
-            raise NotFound("group in the release", group, sorted(held))
-    return [group for group in held if groups is None or group in groups]
-
-
-def _kept(folder: Path, earlier: Manifest, groups: Collection[str]) -> dict[str, bytes]:
-    """Read the published documents of groups; errors: BadInput when they cannot stay."""
-    found = contents(folder, earlier)
-    kept = {}
-    for path in (path for group in groups for path in GROUPS[group] if path in found):
-        content = found[path]
-        if content is None:
-            raise BadInput(str(folder / path), "it is not what its manifest says", "Publish all groups.")
-        _check(path, json.loads(content))
-        kept[path] = content
-    return kept
-
-
-def _described(
-    snapshot: Snapshot, documents: dict[str, bytes], as_of: Mapping[str, int]
-) -> tuple[Manifest, dict[str, bytes]]:
+def _described(release: Release, documents: dict[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
     """Add schemas and the manifest, which comes last, to documents."""
     shapes = {f"schemas/{_name(path)}.schema.json": _json(schemas()[_name(path)]) for path in (*documents, MANIFEST)}
     files = dict(sorted((shapes | documents).items()))
     manifest = Manifest(
-        release_id=snapshot.release.release_id,
-        created_at=snapshot.release.created_at,
-        verified=snapshot.release.verified,
-        groups={group: as_of[group] for group, paths in GROUPS.items() if documents.keys() & paths.keys()},
+        release_id=release.release_id,
+        created_at=release.created_at,
+        verified=release.verified,
+        groups={group: release.groups[group] for group, paths in GROUPS.items() if documents.keys() & paths.keys()},
         files={path: described(content) for path, content in files.items()},
     )
     return manifest, {**files, MANIFEST: _content(MANIFEST, manifest)}
@@ -191,7 +148,7 @@ def _check(path: str, document: dict[str, Any]) -> None:
     for problem in _validator(_name(path)).iter_errors(document):
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.instance_path)
         found = f"${where} breaks its schema, {problem.message[:200]}"
-        raise BadInput(path, found, "Correct its model, or publish all groups if an earlier version of it was kept.")
+        raise BadInput(path, found, "Correct its model.")
 
 
 @cache

@@ -50,15 +50,16 @@ def name(storage: Storage, *names: str, run_id: str = "a run") -> int:
 def released(base: Base, **changed: Any) -> Release:
     """Make the release that follows a base; `changed` wins."""
     last = base.release
+    number = last.release_id + 1 if last else 1
     facts = {
-        "release_id": last.release_id + 1 if last else 1,
+        "release_id": number,
         "parent": last.release_id if last else None,
         "run_id": "a run",
         "run_key": "a key",
         "created_at": NOW,
         "published_at": NOW,
         "tables": base.versions,
-        "groups": {"summary": 1},
+        "groups": {"summary": number},
         "inputs_hash": "inputs",
         "digests": {"gold.daily_sales": "0-0"},
         "parameters": {"n_clusters": "4"},
@@ -188,6 +189,18 @@ def test_of_two_that_publish_at_once_one_wins(storage: Storage) -> None:
         thread.join()
     assert len(lost) == 1
     assert len(release.history(storage)) == 1
+
+
+def test_a_group_is_told_of_by_the_release_that_made_it(storage: Storage) -> None:
+    publish(storage, "BREAD")
+    base = begin(storage, "a run")
+    versions = base.versions | {NAMES.qualified_name: name(storage, "MILK")}
+    release.commit(storage, released(base, tables=versions, groups={"summary": 1, "analytics": 2}), base)
+    opened = release.by_group(Snapshot(storage, release.latest(storage)))
+    assert {group: one.rows("silver.categories")["category_name"].to_pylist() for group, one in opened.items()} == {
+        "summary": ["BREAD"],
+        "analytics": ["MILK"],
+    }
 
 
 def test_rolling_back_publishes_the_older_release_as_the_newest(storage: Storage) -> None:

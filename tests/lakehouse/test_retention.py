@@ -33,15 +33,18 @@ def dated(number: int, day: datetime, version: int | None = None) -> Release:
     """Make a release of a day that names one table's version, its own number unless said."""
     tables = {NAMES.qualified_name: number if version is None else version}
     nothing = cast(release.Base, SimpleNamespace(release=None, versions={}))
-    return released(nothing, release_id=number, published_at=day, tables=tables)
+    return released(nothing, release_id=number, published_at=day, tables=tables, groups={"summary": number})
 
 
 def days_back(*ages: int) -> list[Release]:
     return [dated(number, NOW - timedelta(days=age)) for number, age in enumerate(ages, 1)]
 
 
-histories = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 6)), max_size=12).map(
-    lambda drawn: [dated(n, NOW - timedelta(days=age), version) for n, (age, version) in enumerate(drawn, 1)]
+histories = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 6), st.integers(1, 12)), max_size=12).map(
+    lambda drawn: [
+        replace(dated(n, NOW - timedelta(days=age), version), groups={"summary": n, "analytics": min(n, maker)})
+        for n, (age, version, maker) in enumerate(drawn, 1)
+    ]
 )
 rules = st.builds(Rule, daily=st.integers(0, 6), monthly=st.integers(0, 4))
 
@@ -62,9 +65,17 @@ def test_the_newest_is_kept_even_when_the_clock_went_back() -> None:
 
 def test_a_release_whose_versions_a_kept_one_names_is_kept_too() -> None:
     first, second = days_back(5, 3)
-    again = replace(first, release_id=3, published_at=NOW)
+    again = replace(first, release_id=3, published_at=NOW, groups={})
     found = kept([first, second, again], frozenset(), Rule(0, 0))
     assert found == {1: ["shared"], 3: ["newest"]}
+
+
+def test_the_releases_that_made_the_groups_of_a_kept_one_are_kept_too() -> None:
+    first, second, third, fourth = days_back(5, 4, 3, 1)
+    third = replace(third, groups={"summary": 1, "analytics": 3})
+    fourth = replace(fourth, groups={"summary": 3, "analytics": 4, "clustering": 9})
+    found = kept([first, second, third, fourth], frozenset(), Rule(0, 0))
+    assert found == {1: ["group"], 3: ["group"], 4: ["newest"]}
 
 
 @given(histories, rules, st.frozensets(st.integers(1, 12), max_size=3))
