@@ -32,7 +32,7 @@ from quality.verdict import Verdict
 from quality.worker import Worker
 
 RULED = (receipts.TABLE, quarantine.TABLE)
-REFERENCE = {"categories": categories.TABLE, "product_categories": product_categories.TABLE}
+REFERENCE_TABLES = {"categories": categories.TABLE, "product_categories": product_categories.TABLE}
 
 
 @dataclass
@@ -86,9 +86,11 @@ class Attempt:
         """Write the receipts that keep the row rules, and quarantine the lines that do not."""
         if self.is_new_code:
             self.shop = replace(self.shop, scope=Scope())
-            return self._build([*RULED, *REFERENCE.values()])
+            return self._build([*RULED, *REFERENCE_TABLES.values()])
         before = self._touched(self.base.versions[receipts.TABLE.qualified_name], found)
-        self._build([*RULED, *(table for entity, table in REFERENCE.items() if entity in found.touched_entities)])
+        self._build(
+            [*RULED, *(table for entity, table in REFERENCE_TABLES.items() if entity in found.touched_entities)]
+        )
         if found.touched_entities <= {"transactions"}:
             after = self._touched(self.shop.versions[receipts.TABLE.qualified_name], found)
             rows = pa.concat_tables([before, after])

@@ -36,6 +36,7 @@ def backfill(
     releases: Releases = "one_a_day",
     enable_quality_checks: bool = True,
     min_rows_threshold: int = 1_000,
+    max_quarantine_pct: float = 5.0,
     sync_to_frontend: bool = False,
 ) -> list[int | None]:
     """Take in what waits in DATA_PATH of the days from `first_day` to `last_day`; give the releases.
@@ -49,7 +50,11 @@ def backfill(
     """
     if first_day and last_day and first_day > last_day:
         raise WrongUse("first_day", first_day.isoformat(), f"no later than last_day, {last_day.isoformat()}")
-    parameters = validated(enable_quality_checks=enable_quality_checks, min_rows_threshold=min_rows_threshold)
+    parameters = validated(
+        enable_quality_checks=enable_quality_checks,
+        min_rows_threshold=min_rows_threshold,
+        max_quarantine_pct=max_quarantine_pct,
+    )
     settings = load_settings()
     begin = partial(ordered, "backfill", settings, parameters, None, sync_to_frontend)
     gathered = Gathered()

@@ -69,6 +69,9 @@ def run(
         bool, typer.Option("--checks/--no-checks", help="Suites, volume gate and oracle; rules and ledger always run.")
     ] = True,
     min_rows_threshold: Annotated[int, typer.Option(help="Fewest receipts a release may hold.")] = 1_000,
+    max_quarantine_pct: Annotated[
+        float, typer.Option(help="Most lines of a source that may be open in quarantine, in %.")
+    ] = 5.0,
     n_clusters: Annotated[int, typer.Option(help="Customer segments.")] = 4,
     min_support: Annotated[float, typer.Option(help="Least share of receipts an itemset is in.")] = 0.005,
     min_confidence: Annotated[float, typer.Option(help="Least confidence of a rule.")] = 0.2,
@@ -85,6 +88,7 @@ def run(
     asked = {
         "enable_quality_checks": checks,
         "min_rows_threshold": min_rows_threshold,
+        "max_quarantine_pct": max_quarantine_pct,
         "n_clusters": n_clusters,
         "min_support": min_support,
         "min_confidence": min_confidence,

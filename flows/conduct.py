@@ -48,9 +48,8 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
 
     from flows.medallion_etl import medallion_etl
 
-    asked = parameters.model_dump(exclude={"max_quarantine_pct"})
     with tags(PROJECT):
-        medallion_etl(source_path=str(source) if source else None, sync_to_frontend=sync, **asked)
+        medallion_etl(source_path=str(source) if source else None, sync_to_frontend=sync, **parameters.model_dump())
     return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flows.attempt import REFERENCE, RULED, Attempt, attempt
+from flows.attempt import REFERENCE_TABLES, RULED, Attempt, attempt
 from flows.means import MEANS, Means, checking
 from flows.news import News, current_news, news
 from flows.order import Order, Step, front_end
@@ -68,7 +68,7 @@ def _built(order: Order, step: Step, work: Attempt, found: News) -> Outcome:
     else:
         work.touch_nothing(found)
     step("ledger", lambda: work.account(found))
-    silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE.values())]
+    silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE_TABLES.values())]
     work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
     step("silver", lambda: work.wait(silver))
     return _published(order, step, work, found, catalog.groups())

@@ -16,6 +16,7 @@ def medallion_etl(
     source_path: str | None = None,
     enable_quality_checks: bool = True,
     min_rows_threshold: int = 1_000,
+    max_quarantine_pct: float = 5.0,
     n_clusters: int = 4,
     min_support: float = 0.005,
     min_confidence: float = 0.2,
@@ -29,6 +30,7 @@ def medallion_etl(
     parameters = validated(
         enable_quality_checks=enable_quality_checks,
         min_rows_threshold=min_rows_threshold,
+        max_quarantine_pct=max_quarantine_pct,
         n_clusters=n_clusters,
         min_support=min_support,
         min_confidence=min_confidence,

@@ -24,7 +24,6 @@ from lakehouse.release import Release, Snapshot
 from lakehouse.storage import told
 
 EXTRACTS = "_extracts"
-REFERENCE = ("categories", "product_categories")
 Gather = Callable[[Order, pa.Table], tuple[list[Delivery], set[str]]]
 
 
@@ -103,7 +102,7 @@ def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]
                 told = f"{count.refused} of {count.lines} lines of {entity} were refused at the load"
                 error_console().print(f"{told}: they are in PostgreSQL's table refused_lines.")
     landed = _landed(known) if from_postgres else {}
-    taken = extract(settings, settings.lakehouse_home / "extracts", REFERENCE, from_postgres, landed)
+    taken = extract(settings, settings.lakehouse_home / "extracts", sources.REFERENCE, from_postgres, landed)
     days = {found.name for found in taken}
     deleted = {path for path in heads if from_postgres and path.startswith(TRANSACTIONS)} - days
     extracted = [_delivered(found, heads, settings.root) for found in taken if found.path is not None]

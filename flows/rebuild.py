@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from flows.attempt import REFERENCE, RULED, Attempt, attempt
+from flows.attempt import REFERENCE_TABLES, RULED, Attempt, attempt
 from flows.counting import settled
 from flows.means import checking
 from flows.news import News
@@ -178,7 +178,7 @@ def _built(work: Attempt, part: Part) -> dict[str, str]:
     """Build silver and gold with the parameters of a part; give the digests of its groups' tables."""
     work.shop = replace(work.shop, parameters=part.parameters)
     asked = {t.qualified_name for group in part.groups for t in catalog.tables(Layer.GOLD, group)}
-    silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE.values())]
+    silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE_TABLES.values())]
     gold = [t for t in catalog.tables(Layer.GOLD) if asked & {t.qualified_name, *catalog.downstream(t.qualified_name)}]
     work.begin_building([*silver, *gold])
     work.wait([*silver, *gold])

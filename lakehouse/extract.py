@@ -14,6 +14,7 @@ from psycopg import sql
 from lakehouse.errors import BadInput
 from lakehouse.extracts import Extract, Snapshot, file_of, keep, record
 from lakehouse.kernels.reference import HEADER
+from lakehouse.ops.sources import REFERENCE
 from lakehouse.postgres import Connection, address, connection
 from lakehouse.settings import Settings
 
@@ -61,7 +62,7 @@ TRANSACTIONS = "postgres/transactions/"  # what the names of days begin with
 def extract(
     settings: Settings,
     into: Path,
-    entities: Sequence[str] = ("categories", "product_categories"),
+    entities: Sequence[str] = REFERENCE,
     include_transactions: bool = False,
     known: Mapping[str, Known] = {},
 ) -> list[Extract]:

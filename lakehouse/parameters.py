@@ -14,7 +14,7 @@ class Parameters(BaseModel):
         True, description="Run suites, volume gate and oracle; rules and ledger always run."
     )
     min_rows_threshold: int = Field(1_000, ge=0, description="Fewest receipts a release may hold.")
-    max_quarantine_pct: float = Field(5.0, ge=0, le=100, description="Largest share of a source's lines in quarantine.")
+    max_quarantine_pct: float = Field(5.0, ge=0, le=100, description="Most lines of a source open in quarantine, in %.")
     n_clusters: int = Field(4, ge=2, le=20, description="Customer segments.")
     min_support: float = Field(0.005, ge=0.0001, le=1, description="Least share of receipts an itemset is in.")
     min_confidence: float = Field(0.2, ge=0, le=1, description="Least confidence of a rule.")

@@ -3,7 +3,8 @@
 from lakehouse.table import BIGINT, INT, STRING, TIMESTAMP, Column, Layer, OneOf, Table
 
 STATUSES = ("current", "changing", "rejected", "withdrawn", "deleted", "duplicate", "superseded")
-ENTITIES = ("transactions", "categories", "product_categories")
+REFERENCE = ("categories", "product_categories")
+ENTITIES = ("transactions", *REFERENCE)
 
 TABLE = Table(
     layer=Layer.OPS,

@@ -36,6 +36,7 @@ def refused(home: Path, code: int, *arguments: object, **environment: str) -> st
         ("--min-confidence", "-1", "min_confidence is -1.0: it must be greater than or equal to 0"),
         ("--max-itemset-size", "9", "max_itemset_size is 9"),
         ("--min-rows-threshold", "-5", "min_rows_threshold is -5"),
+        ("--max-quarantine-pct", "101", "max_quarantine_pct is 101"),
     ],
 )
 def test_a_bad_parameter_is_refused_before_anything_starts(option: str, value: str, said: str, tmp_path: Path) -> None:

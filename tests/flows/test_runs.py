@@ -209,6 +209,9 @@ def test_too_many_bad_lines_block_the_release(sample: tuple[Path, SampleCounts],
     assert done.returncode == 3
     assert "105_Tran.csv" in done.stderr
     assert "1 of 2 are, 50.00 %" in done.stderr
+    asked = ("run", "--source", folder, "--no-prefect", "--no-checks", "--max-quarantine-pct", 50)
+    done = lakehouse(tmp_path / "home", *asked)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_suite_or_an_oracle_that_fails_blocks_the_release(
