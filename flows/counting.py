@@ -19,11 +19,11 @@ def counts_of(found: News, known: Mapping[int, Count], checks: Worker) -> Counts
         if delivery.source_id in new:
             counts[delivery.source_id] = (delivery, checks.submit_recount(delivery.location, delivery.bytes))
         elif delivery.source_id in known:
-            counts[delivery.source_id] = (delivery, settled(known[delivery.source_id], delivery))
+            counts[delivery.source_id] = (delivery, counted_before(known[delivery.source_id], delivery))
     return counts
 
 
-def settled(count: Count, delivery: Delivery) -> Future[Count]:
+def counted_before(count: Count, delivery: Delivery) -> Future[Count]:
     """Take an earlier count for granted, wherever the file is now."""
     future: Future[Count] = Future()
     future.set_result(count._replace(sha256=delivery.sha256))

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from flows.attempt import REFERENCE_TABLES, RULED, Attempt, attempt
-from flows.counting import settled
+from flows.counting import counted_before
 from flows.means import checking
 from flows.news import News
 from flows.order import Step, ordered
@@ -89,7 +89,7 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
             _give(work, opened)
             step("bronze", lambda: work.land(found))
             work.counts |= {
-                d.source_id: (d, settled(known[d.source_id]._replace(bytes=d.bytes), d))
+                d.source_id: (d, counted_before(known[d.source_id]._replace(bytes=d.bytes), d))
                 for d in deliveries
                 if d.source_id in known
             }

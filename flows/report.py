@@ -121,7 +121,7 @@ def console_summary(facts: RunFacts) -> Grid:
     is_counted = facts.receipts is not None
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
-        *_told([file for file in facts.left_out if file[1] in TOLD]),
+        *_listed([file for file in facts.left_out if file[1] in TOLD]),
         ("Files", _kinds(facts.taken_in)),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
@@ -203,7 +203,7 @@ def _quarantine(rules: Sequence[RuleCount]) -> str:
     return rows_of(RuleCount._fields, [(*rule[:-1], _shortened(rule.example)) for rule in top])
 
 
-def _told(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, Cell]]:
+def _listed(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, Cell]]:
     yield from ((status.capitalize(), f"{path}: {why}") for path, status, why in files[:FILES])
     if len(files) > FILES:
         yield "", f"{len(files) - FILES:,} more are in ops.sources."

@@ -112,7 +112,7 @@ def _remote(settings: Settings) -> Engine:
     token = settings.spark_remote_token.get_secret_value()
     asked = f"authorization={quote(f'Bearer {token}')}" if token else ""
     address = settings.spark_remote + ("" if ";" in settings.spark_remote else "/;") + asked
-    with _told(f"{place.hostname}:{place.port or 15002}"):
+    with _first_contact(f"{place.hostname}:{place.port or 15002}"):
         session = _session(address)
         try:
             session.conf.set("spark.sql.session.timeZone", "UTC")
@@ -124,7 +124,7 @@ def _remote(settings: Settings) -> Engine:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _first_contact(where: str) -> Iterator[None]:
     """Turn what a server, or the network, says at first contact into one sentence."""
     try:
         with catch_warnings(action="ignore"):

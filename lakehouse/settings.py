@@ -105,10 +105,10 @@ def load_settings(**changes: object) -> Settings:
         name = str(first["loc"][0]).upper()
         is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN")) or "@" in str(first["input"])
         found = "(hidden)" if is_secret else first["input"]
-        raise WrongUse(name, found, _told(first["msg"])) from None
+        raise WrongUse(name, found, _requirement(first["msg"])) from None
 
 
-def _told(message: str) -> str:
+def _requirement(message: str) -> str:
     """Give what pydantic says a value must be."""
     own = message.removeprefix("Value error, ")
     return own if own != message else message.removeprefix("Input should be ").lower()

@@ -99,7 +99,7 @@ class Storage:
                 target = self._open(table)
                 write_deltalake(
                     target,
-                    _noted(conformed(rows, table), broken),
+                    _noted(held_to(rows, table), broken),
                     mode="overwrite",
                     predicate=touched,
                     schema_mode="overwrite" if touched is None else None,
@@ -218,7 +218,7 @@ def _object_files(endpoint: str) -> S3FileSystem:
     return S3FileSystem(endpoint_override=endpoint or None)
 
 
-def conformed(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
+def held_to(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
     """Hold a stream to the table's columns; errors: BrokenContract on other columns or a forbidden null."""
     schema = table.arrow_schema
     if set(rows.schema.names) != set(schema.names):

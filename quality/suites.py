@@ -164,38 +164,40 @@ def judged(
 
 def _contract(table: Table) -> Iterator[Expectation]:
     columns = [f"{column.name} {_type_of(column)}" for column in table.columns]
-    yield ExpectTableColumnsToBe(columns=columns, **_told("the columns are as declared"))
+    yield ExpectTableColumnsToBe(columns=columns, **_named("the columns are as declared"))
     for column in table.columns:
         if not column.nullable:
-            yield ExpectEveryRow(condition=f"{_quoted(column.name)} IS NOT NULL", **_told(f"{column.name} is not null"))
+            yield ExpectEveryRow(
+                condition=f"{_quoted(column.name)} IS NOT NULL", **_named(f"{column.name} is not null")
+            )
     if table.keys:
         keys = ", ".join(map(_quoted, table.keys))
         query = f"SELECT {keys} FROM {{batch}} GROUP BY {keys} HAVING count(*) > 1"
-        yield ExpectNoRows(unexpected_rows_query=query, **_told(f"({', '.join(table.keys)}) is unique"))
+        yield ExpectNoRows(unexpected_rows_query=query, **_named(f"({', '.join(table.keys)}) is unique"))
     doubles = [column.name for column in table.columns if column.type == DOUBLE]
     if doubles:
         infinity = "CAST('Infinity' AS DOUBLE)"
         wrong = " OR ".join(f"isnan({c}) OR abs({c}) = {infinity}" for c in map(_quoted, doubles))
         condition = f"NOT coalesce({wrong}, false)"
-        yield ExpectEveryRow(condition=condition, **_told(f"finite: {', '.join(doubles)}"))
+        yield ExpectEveryRow(condition=condition, **_named(f"finite: {', '.join(doubles)}"))
 
 
 def _of_check(check: Check) -> Expectation:
     match check:
         case Expression(sql, why, severity):
-            return ExpectEveryRow(condition=sql, **_told(sql, why, severity))
+            return ExpectEveryRow(condition=sql, **_named(sql, why, severity))
         case Between(column, low, high, why, severity):
-            told = _told(_interval(column, low, high), why, severity)
+            told = _named(_interval(column, low, high), why, severity)
             return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, **told)
         case OneOf(column, values, why, severity):
-            told = _told(f"{column} is one of {', '.join(map(str, values))}", why, severity)
+            told = _named(f"{column} is one of {', '.join(map(str, values))}", why, severity)
             return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), **told)
         case RowCount(low, high, why, severity):
-            told = _told(_interval("number of rows", low, high), why, severity)
+            told = _named(_interval("number of rows", low, high), why, severity)
             return gxe.ExpectTableRowCountToBeBetween(min_value=low, max_value=high, **told)
 
 
-def _told(check: str, why: str = "", severity: Severity = Severity.CRITICAL) -> dict[str, Any]:
+def _named(check: str, why: str = "", severity: Severity = Severity.CRITICAL) -> dict[str, Any]:
     return {"severity": severity.value, "meta": {"check": f"{check} ({why})" if why else check}}
 
 

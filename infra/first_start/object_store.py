@@ -42,7 +42,7 @@ def provision(administrator: StoreAdministrator) -> None:
     host, is_secure = _address(administrator.minio_endpoint)
     credentials = StaticProvider(administrator.minio_root_user, administrator.minio_root_password.get_secret_value())
     patience = urllib3.PoolManager(timeout=_ANSWER_SECONDS, retries=urllib3.Retry(2, backoff_factor=0.2))
-    with _told(administrator.minio_endpoint):
+    with _first_contact(administrator.minio_endpoint):
         store = Minio(endpoint=host, credentials=credentials, secure=is_secure, http_client=patience)
         admin = MinioAdmin(endpoint=host, credentials=credentials, secure=is_secure, http_client=patience)
         for bucket in buckets:
@@ -92,7 +92,7 @@ def _address(endpoint: str) -> tuple[str, bool]:
 
 
 @contextmanager
-def _told(endpoint: str) -> Iterator[None]:
+def _first_contact(endpoint: str) -> Iterator[None]:
     """Turn what the store says into one sentence."""
     try:
         yield

@@ -54,7 +54,7 @@ class Block:
     largest: int
 
     @property
-    def told(self) -> dict[str, object]:
+    def columns(self) -> dict[str, object]:
         """Give its columns."""
         month, last_month = self.months[0], self.months[-1]
         return {"month": month, "last_month": last_month, "least": self.least, "largest": self.largest}
@@ -100,7 +100,7 @@ def _unchanged(earlier: Earlier | None, blocks: Mapping[str, Block]) -> pa.Table
         return TABLE.arrow_schema.empty_table()
     rows = earlier.rows.toArrow().cast(TABLE.arrow_schema)
     before = rows.group_by(["month", "last_month", "least", "largest"]).aggregate([]).to_pylist()
-    alike = [told for told in before if told["month"] in blocks and told == blocks[told["month"]].told]
+    alike = [row for row in before if row["month"] in blocks and row == blocks[row["month"]].columns]
     names = [b["month"] for b in alike if not any(b["month"] <= m <= b["last_month"] for m in earlier.months)]
     return rows.filter(pc.is_in(rows["month"], pa.array(names, pa.string())))
 
@@ -116,7 +116,7 @@ def _of_blocks(receipts: DataFrame, blocks: Mapping[str, Block], names: Set[str]
     def run(rows: pa.Table) -> pa.Table:
         name = rows["block"][0].as_py()
         found = kernel(rows["products"].combine_chunks(), name)
-        for column, value in blocks[name].told.items():
+        for column, value in blocks[name].columns.items():
             found = found.append_column(column, pa.repeat(value, found.num_rows))
         return found
 

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from lakehouse.engine import Engine
 from lakehouse.errors import BrokenContract, StorageFailed
-from lakehouse.storage import Storage, conformed
+from lakehouse.storage import Storage, held_to
 from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
 
 COLUMNS = (
@@ -156,7 +156,7 @@ def test_other_columns_are_refused(engine: Engine, storage: Storage) -> None:
 
 def test_columns_are_put_in_their_declared_order_and_type() -> None:
     rows = pa.table({"items": [[1]], "units": [3], "month": ["2024-01"], "source_id": [1]})
-    assert conformed(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
+    assert held_to(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
 
 
 def test_a_column_added_to_a_table_comes_with_the_next_whole_write(write: Write, storage: Storage) -> None:
