@@ -132,6 +132,14 @@ def test_every_kept_release_reads_and_rebuilds_after_a_vacuum(number: int, house
     assert files_in(house.home) == before
 
 
+def test_a_lakehouse_of_a_cluster_is_rebuilt_here(house: House) -> None:
+    """A Spark elsewhere would not see the scratch folder."""
+    settings = settings_of(house).model_copy(update={"spark_remote": "sc://127.0.0.1:1"})
+    opened = house.at(1)
+    with scratch_home(settings, None) as home:
+        assert recomputed(settings, opened, home, lambda _, work, **__: work()).different == []
+
+
 def test_nothing_is_left_of_what_no_kept_release_needs(house: House) -> None:
     releases = [house.at(number).release for number in KEPT]
     for table in catalog.released():

@@ -2,12 +2,17 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from flows import medallion
+from lakehouse.exports.folders import locked
 from lakehouse.ops import runs
 from lakehouse.sample import write_sample
+from lakehouse.settings import load_settings
 from lakehouse.storage import Storage
 from tests.flows.command import answer, lakehouse
 
@@ -127,6 +132,18 @@ def test_a_front_end_that_missed_a_release_is_caught_up_without_news(tmp_path: P
     (front / ".unfinished-sync.json").write_text("garbage")
     done(home, *PLAIN, source, "--no-checks", "--sync", FRONTEND_PATH=str(front))
     assert (front / "summary" / "basic_metrics.json").exists()
+
+
+def test_a_sync_waits_for_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(lakehouse_home=tmp_path / "home", frontend_path=tmp_path / "front")
+    others = threading.Event()
+    monkeypatch.setattr(medallion, "synced", lambda *_: others.is_set())
+    with ThreadPoolExecutor() as pool, locked(settings.exports.absolute()):
+        second = pool.submit(medallion.sync, settings)
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        others.set()
+    assert second.result() is True
 
 
 def test_a_sync_without_a_front_end_is_refused_before_anything_starts(tmp_path: Path, source: Path) -> None:

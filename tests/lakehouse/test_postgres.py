@@ -293,7 +293,9 @@ def test_root_can_use_a_wheel_nobody_else_can_reach(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(keeper, "wheel_installations", lambda: [site / found[0].relative_to(found[0].parents[2])])
     owner = keeper.owner_of(tmp_path)
     assert keeper._version(site / found[0].relative_to(found[0].parents[2]), owner) == ""
+    left = keeper._reachable_copy(tmp_path)  # of a keeper that was killed
     copied = keeper._reachable_copy(tmp_path)
+    assert not left[0].exists()
     assert keeper._version(copied[0], owner) != ""
     keeper._forget_copy(tmp_path)
     assert not copied[0].exists()

@@ -105,6 +105,16 @@ def test_when_the_process_dies_what_is_pending_fails_and_says_so(stuck: str, sou
             worker.submit_recount(source).result(PATIENCE)
 
 
+def test_half_an_answer_of_a_process_that_died_is_none(stuck: str) -> None:
+    with Worker() as worker:
+        pending = worker.submit_recount(stuck)
+        with open(f"/proc/{worker.pid}/fd/1", "wb") as answers:
+            answers.write(b'{"id": 1, "value": [1, ')
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(ServiceDown, match="recount of .*: it ended with exit code -9"):
+            pending.result(PATIENCE)
+
+
 def test_closing_ends_the_process_at_once_and_fails_what_is_pending(stuck: str) -> None:
     with Worker() as worker:
         pending = worker.submit_recount(stuck)
