@@ -233,6 +233,33 @@ print(backfill(releases="one_in_all", **asked))
     assert "Nothing new since release 4" in again.stdout, again.stderr
 
 
+@pytest.mark.timeout(600)
+def test_days_of_postgres_are_taken_in_one_by_one(service: Service, tmp_path: Path) -> None:
+    write_sample(tmp_path / "source", receipts=400, days=3, stores=1)
+    home, whole = tmp_path / "home", tmp_path / "whole"
+    loaded = lakehouse(home, "load", "--source", tmp_path / "source", "--transactions")
+    assert loaded.returncode == 0, loaded.stderr
+    code = """
+from flows.backfill import backfill
+asked = {"enable_quality_checks": False, "min_rows_threshold": 1}
+print(backfill(last_day="2024-01-02", **asked))
+print(backfill(**asked))
+print(backfill(**asked))
+"""
+    env = service.environment | {"LAKEHOUSE_HOME": str(home), "TRANSACTIONS_SOURCE": "postgres"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("[")] == ["[1, 2]", "[3]", "[]"]
+    assert "postgres/transactions/2024-01-03 goes on waiting: it holds 2024-01-03 to 2024-01-03" in done.stderr
+    sold = "select sold_on from gold.daily_sales order by 1"
+    days = [[row["sold_on"][-2:] for row in answer(home, "query", sold, "-r", number)] for number in (1, 2, 3)]
+    assert days == [["01"], ["01", "02"], ["01", "02", "03"]]
+    run(whole, tmp_path / "source", "--min-rows-threshold", 1)
+    assert digests(home) == digests(whole)
+
+
 @pytest.mark.timeout(300)
 def test_a_group_that_fails_leaves_the_others_published_and_fails_the_run_by_name(
     service: Service, source: Path
