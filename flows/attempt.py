@@ -224,7 +224,7 @@ class Attempt:
             self._check(written.table, written.version, touched)
 
     def _check(self, table: Table, version: int, touched: str | None = None) -> None:
-        uri = self.order.storage.uri(table)
+        uri = self.shop.engine.way_to(self.order.storage.uri(table))
         self.pending.append(self.checks.submit_check(table.qualified_name, uri, version, touched))
 
     def _check_unwritten(self) -> None:

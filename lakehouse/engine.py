@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 from warnings import catch_warnings
@@ -18,6 +21,7 @@ from lakehouse.settings import Settings
 from lakehouse.sink import rows_in_memory
 from lakehouse.spark_server import start_server
 
+UNNAMEABLE = re.compile(r"[#?\[\]\\^|%\x00-\x1f\x7f]")  # delta-rs takes a path for part of an address
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
 IDLE_SECONDS = 7 * 86_400  # Sail ends a session that was asked nothing for so long; by itself after 15 minutes
@@ -25,12 +29,15 @@ RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
 def hold_to_readable(settings: Settings) -> None:
-    """See that the engine of the settings finds tables under their root; errors: WrongUse."""
-    if settings.engine == "sail" and not settings.spark_remote and not PLAIN_PATH.fullmatch(settings.root):
-        expected = (
-            "a path of letters a to z, digits and -._~+&=@:;,!$'() alone: the engine sail finds no table elsewhere"
-        )
+    """See that tables can be under the root of the settings, and that their engine finds them; errors: WrongUse."""
+    if UNNAMEABLE.search(settings.root):
+        expected = r"a path without # ? % [ ] | \ ^ and control characters: no Delta table opens there"
         raise WrongUse("The folder of the tables", settings.root, expected)
+    if settings.engine == "sail" and not settings.spark_remote:
+        folders = settings.root, tempfile.gettempdir()
+        if not any(map(PLAIN_PATH.fullmatch, folders)):
+            expected = "a path of letters a to z, digits and -._~+&=@:;,!$'() alone, or LAKEHOUSE_HOME must be one"
+            raise WrongUse("TMPDIR", folders[1], expected)
 
 
 def streamed_rows(frame: DataFrame, _schema: pa.Schema) -> pa.RecordBatchReader:
@@ -42,7 +49,8 @@ def streamed_rows(frame: DataFrame, _schema: pa.Schema) -> pa.RecordBatchReader:
 class Engine:
     """A started engine: its name, its session, where another process reaches it, and how rows come out of it.
 
-    `commits` says that it commits the frames of growing tables itself, instead of handing their rows over.
+    `commits` says that it commits the frames of growing tables itself, instead of handing their rows over. `door` is a
+    link to the folder `root`, for an engine that does not find tables by the name that folder has.
     """
 
     name: str
@@ -51,6 +59,12 @@ class Engine:
     server: Any = None
     rows: Callable[[DataFrame, pa.Schema], pa.RecordBatchReader] = streamed_rows
     commits: bool = False
+    root: str = ""
+    door: str = ""
+
+    def way_to(self, uri: str) -> str:
+        """Give the name by which the engine finds a table under its root."""
+        return self.door + uri.removeprefix(self.root) if self.door else uri
 
     def interrupt(self) -> None:
         """End what the session has under way: who waits for it gets an error."""
@@ -64,6 +78,8 @@ class Engine:
             self.session.stop()
         if self.server is not None:
             self.server.stop()
+        if self.door:
+            shutil.rmtree(Path(self.door).parent, ignore_errors=True)
 
 
 def start(settings: Settings) -> Engine:
@@ -96,7 +112,16 @@ def _sail(settings: Settings) -> Engine:
     session = _session(address)
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
-    return Engine("sail", session, address, server, rows_in_memory)
+    return Engine("sail", session, address, server, rows_in_memory, root=settings.root, door=_door(settings.root))
+
+
+def _door(root: str) -> str:
+    """Make a link of a plain name to a folder that has none; of a process that is killed it stays."""
+    if PLAIN_PATH.fullmatch(root):
+        return ""
+    link = Path(tempfile.mkdtemp(prefix="lakehouse-"), "tables")
+    link.symlink_to(Path(root).absolute(), target_is_directory=True)
+    return str(link)
 
 
 def _spark(settings: Settings) -> Engine:

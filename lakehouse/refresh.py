@@ -251,7 +251,7 @@ def _carried(shop: Workshop, table: Table) -> DataFrame:
 def _read(shop: Workshop, table: Table) -> DataFrame:
     """Open a table at its version."""
     reader = shop.engine.session.read.format("delta").option("versionAsOf", shop.versions[table.qualified_name])
-    return reader.load(shop.storage.uri(table))
+    return reader.load(shop.engine.way_to(shop.storage.uri(table)))
 
 
 def _earlier(shop: Workshop, table: Table) -> Earlier | None:

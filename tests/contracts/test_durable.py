@@ -33,6 +33,7 @@ OF_DELTA = {
     "delete",
 }
 NAMELESS = {  # where a kill may leave what the next call makes anew, and no release, export or extract is concerned
+    ("lakehouse/engine.py", "link.symlink_to"): "a plain name of the folder of tables, in a temporary folder",
     ("lakehouse/exports/folders.py", "link.symlink_to"): "the link beside the exports that `swap` renames",
     ("lakehouse/postgres.py", "(Path(place) / 'data').symlink_to"): "a shorter name of a socket, in a temporary folder",
     (

@@ -158,6 +158,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, more: Path) -> dict[st
     return digests(home)
 
 
+@pytest.mark.parametrize("name", ['Ana\'s höme, "x" {1} *', "日本 1&2=3;$4!"])
+def test_a_home_may_have_a_strange_name(
+    name: str, published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    done = lakehouse(tmp_path / name, "run", "--source", sample[0], "--no-prefect", env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / name) == digests(published)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
 POINTS = {
     "before silver.customers": (("refresh", "refresh"), DIE_AT.format(table="silver.customers"), ""),
     "after silver.receipts": (("refresh", "refresh"), "", DIE_AT.format(table="silver.receipts")),
