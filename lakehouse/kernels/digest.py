@@ -23,11 +23,12 @@ def digest(batches: Iterable[pa.RecordBatch], digits: dict[str, int]) -> str:
     rows, sums = 0, [0, 0]
     for batch in batches:
         rows += batch.num_rows
-        columns = [(name, _bits(batch.column(name), digits.get(name, 6))) for name in batch.schema.names]
+        named = [(name, _bits(batch.column(name), digits.get(name, 6))) for name in batch.schema.names]
+        columns = [_mixed(bits + _text(name)) for name, bits in named]
         for lane, seed in enumerate(SEEDS):
             hashed = np.full(batch.num_rows, seed, np.uint64)
-            for name, bits in columns:
-                hashed = _mixed(hashed ^ _mixed(bits + _text(name)))
+            for bits in columns:
+                hashed = _mixed(hashed ^ bits)
             sums[lane] = (sums[lane] + int(hashed.sum(dtype=np.uint64))) % 2**64
     return f"{rows}-{sums[0]:016x}{sums[1]:016x}"
 
