@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -18,7 +18,7 @@ from flows.news import News
 from flows.order import Order
 from flows.recounting import Recounting
 from lakehouse import catalog, release
-from lakehouse.errors import BadInput, Blocked, BuildFailed
+from lakehouse.errors import BadInput, Blocked, BuildFailed, LakehouseError
 from lakehouse.kernels.growth import rows_at_the_end
 from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
 from lakehouse.refresh import Building, Scope, Workshop, Written, condition, finished
@@ -108,7 +108,7 @@ class Attempt:
             self._record(ledger.TABLE, mine)
         version = self.shop.versions[ledger.TABLE.qualified_name]
         found_all = gates.ledger_gate(rows, version)
-        shares = gates.quarantine_gate(mine, version, self.order.parameters)
+        shares = gates.quarantine_gate(rows, version, self.order.parameters)
         self._judge([("ledger", v) for v in found_all] + [("quarantine_share", v) for v in shares])
         if self.order.parameters.enable_quality_checks:
             self.oracle.begin(self.order.storage, self.base, found.current, dict(self.shop.versions), touched)
@@ -134,14 +134,34 @@ class Attempt:
         return {w.table.qualified_name: w.rows for w in self.building.wait(tables)}
 
     def tolerate(self, group: str, work: Callable[[], object]) -> None:
-        """Do a group's work; when it fails its tables keep their last version, and it is told at the end."""
+        """Do a group's work; tables that fail or take too long keep their last version, and it is told at the end.
+
+        Errors: those of `work` that are not of the tables.
+        """
+        assert self.building is not None
         try:
             work()
-        except Exception as error:  # noqa: BLE001  whatever it is: the other groups are independent of it
+        except Exception as error:
+            if not (isinstance(error, TimeoutError) or self.building.has_failed(catalog.tables(Layer.GOLD, group))):
+                raise
             self.failures[group] = str(error) or type(error).__name__
-            for table in catalog.tables(Layer.GOLD, group):
-                self.shop.versions[table.qualified_name] = self.base.versions[table.qualified_name]
-                self.written.pop(table.qualified_name, None)
+
+    @property
+    def _failed(self) -> dict[str, int]:
+        """Give the tables of failed groups with the versions they keep; some may still be being written."""
+        tables = (t.qualified_name for group in self.failures for t in catalog.tables(Layer.GOLD, group))
+        return {name: self.base.versions[name] for name in tables}
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Give the version of every table that is to be published."""
+        return self.shop.versions | self._failed
+
+    @property
+    def new(self) -> dict[str, Written]:
+        """Give what was written and is to be published."""
+        failed = self._failed
+        return {name: written for name, written in list(self.written.items()) if name not in failed}
 
     def judge(self) -> None:
         """Wait for the checks of everything written and hold it to them; errors: Blocked."""
@@ -155,8 +175,9 @@ class Attempt:
         found = [("volume", v) for v in gates.volume_gate(self.order.storage, version, self.order.parameters)]
         suites = [("suite", v) for future in self.pending for v in future.result()]
         self.documents = self.checks.submit_documents(self.order.settings.documents)
-        suites = [(gate, v) for gate, v in suites if self.shop.versions.get(v.table) == v.version]
-        self._judge(found + suites + [("oracle", v) for v in self.oracle.verdicts(self.shop.versions, self.written)])
+        versions = self.versions
+        suites = [(gate, v) for gate, v in suites if versions.get(v.table) == v.version]
+        self._judge(found + suites + [("oracle", v) for v in self.oracle.verdicts(versions, self.new)])
 
     def document(self) -> str:
         """Wait for the Data Docs of the suites; give their folder."""
@@ -168,10 +189,12 @@ class Attempt:
         """Commit the release: from here on readers see it."""
         base = self.base.release
         number = base.release_id + 1 if base else 1
-        groups = dict(base.groups) if base else {}
-        built = {t.group for t in catalog.tables(Layer.GOLD) if t.qualified_name in self.written and t.group}
-        digests = dict(base.digests) if base else {}
-        digests |= {name: w.digest for name, w in self.written.items() if w.digest}
+        groups = {group: made for group, made in base.groups.items() if group in catalog.groups()} if base else {}
+        new = self.new
+        built = {t.group for t in catalog.tables(Layer.GOLD) if t.qualified_name in new and t.group}
+        versions = self.versions
+        digests = {name: value for name, value in base.digests.items() if name in versions} if base else {}
+        digests |= {name: w.digest for name, w in new.items() if w.digest}
         parameters = {name: str(value) for name, value in self.order.parameters.model_dump().items()}
         published = Release(
             release_id=number,
@@ -180,7 +203,7 @@ class Attempt:
             run_key="" if self.failures else found.run_key,  # a group that failed is tried again by the next run
             created_at=self.order.started_at,
             published_at=datetime.now(UTC),
-            tables=dict(self.shop.versions),
+            tables=versions,
             groups=groups | dict.fromkeys(built, number),
             inputs_hash=found.inputs_hash,
             digests=digests,
@@ -229,16 +252,18 @@ class Attempt:
 
     def _check_unwritten(self) -> None:
         """Have the suites run on what this run leaves as nobody, or other code, has checked it."""
-        left = self.base.release.tables.keys() - self.written.keys() if self.base.release else ()
-        for table in (catalog.entry(name).table for name in sorted(left)):
-            version = self.shop.versions[table.qualified_name]
+        left = self.base.release.tables.keys() - self.new.keys() if self.base.release else set[str]()
+        versions = self.versions
+        for table in (t for t in catalog.released() if t.qualified_name in left):  # this code may have fewer
+            version = versions[table.qualified_name]
             if self.order.storage.count(table, version):  # of a group that never was built there is nothing
                 self._check(table, version)
 
     def _judge(self, found: list[tuple[str, Verdict]]) -> None:
         self.verdicts += found
         if reasons := gates.broken(v for _, v in found):
-            self.document()
+            with suppress(LakehouseError):  # the reasons are told, with pages or without
+                self.document()
             raise Blocked(reasons)
 
     def _touched(self, version: int, found: News) -> pa.Table:

@@ -37,6 +37,10 @@ def backfill(
     enable_quality_checks: bool = True,
     min_rows_threshold: int = 1_000,
     max_quarantine_pct: float = 5.0,
+    n_clusters: int = 4,
+    min_support: float = 0.005,
+    min_confidence: float = 0.2,
+    max_itemset_size: int = 3,
     sync_to_frontend: bool = False,
 ) -> list[int | None]:
     """Take in what waits in DATA_PATH of the days from `first_day` to `last_day`; give the releases.
@@ -44,9 +48,9 @@ def backfill(
     A source is taken in whole, on the day of its last line, when all its lines that keep the row rules are within the
     days; one that reaches beyond them is told, and goes on waiting. With TRANSACTIONS_SOURCE=postgres a source is a
     day. A day left out has no bound on that side. Each release is that of an ordinary run with what was taken in so
-    far: after the last one `medallion-etl`, asked the same, has nothing new. What is in the lakehouse does not wait any
-    more, so a second start goes on where the first one ended. A day that fails or is blocked ends the flow; those
-    before it stay published.
+    far, though only the last one is held to `min_rows_threshold`: after that `medallion-etl`, asked the same, has
+    nothing new. What is in the lakehouse does not wait any more, so a second start goes on where the first one ended. A
+    day that fails or is blocked ends the flow; those before it stay published.
     """
     if first_day and last_day and first_day > last_day:
         raise WrongUse("first_day", first_day.isoformat(), f"no later than last_day, {last_day.isoformat()}")
@@ -54,22 +58,28 @@ def backfill(
         enable_quality_checks=enable_quality_checks,
         min_rows_threshold=min_rows_threshold,
         max_quarantine_pct=max_quarantine_pct,
+        n_clusters=n_clusters,
+        min_support=min_support,
+        min_confidence=min_confidence,
+        max_itemset_size=max_itemset_size,
     )
     settings = load_settings()
-    begin = partial(ordered, "backfill", settings, parameters, None, sync_to_frontend)
     gathered = Gathered()
-    waiting = spans(news(begin(), gathered.all))
+    begin = partial(ordered, "backfill", settings, source=None, sync=sync_to_frontend)
+    waiting = spans(news(begin(parameters), gathered.all))
     within = {source: span for source, span in waiting.items() if span and _is_within(span, first_day, last_day)}
     _tell_left(gathered.found, waiting, within)
     days = sorted({span[1] for span in within.values()}, reverse=order == "newest_first")
     steps = [[day] for day in days] if releases == "one_a_day" else [days] if days else []
     left, published = set(waiting), list[int | None]()
+    on_the_way = parameters.model_copy(update={"min_rows_threshold": 0})
     with lasting(settings) as means:
         for step in steps:
             left -= {source for source, span in within.items() if span[1] in step}
             error_console().print(f"backfill {', '.join(map(str, step))}", soft_wrap=True)
             look = _look(gathered, frozenset(left))
-            published.append(conducted(begin(), partial(medallion, look=look, means=means)))
+            asked = parameters if step == steps[-1] else on_the_way
+            published.append(conducted(begin(asked), partial(medallion, look=look, means=means)))
     return published
 
 

@@ -1,7 +1,8 @@
 """Run the main job from the command line: through Prefect where its API answers, else directly."""
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from flows.events import Events, error_console
 from flows.means import MEANS, Means
 from flows.medallion import medallion
 from flows.news import news
-from flows.order import ordered
+from flows.order import Order, ordered
 from flows.run import carried_out, direct, print_summary
-from flows.server import find_server, local_server
-from lakehouse.errors import LakehouseError
+from flows.server import find_server, local_server, without_credentials
+from lakehouse.errors import LakehouseError, ServiceDown
 from lakehouse.parameters import Parameters
 from lakehouse.settings import Settings
 
@@ -35,7 +36,7 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
     Errors: ServiceDown when a server that was asked for does not start, and those of the job.
     """
     starting = _begin_server(settings) if start and find_server(settings) is None else None
-    if news(ordered(FLOW, settings, parameters, source, sync)).is_nothing:
+    if not _wants_server(ordered(FLOW, settings, parameters, source, sync)):
         return run_directly(settings, parameters, source, sync)
     if starting is not None:
         starting.join()
@@ -48,9 +49,35 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
 
     from flows.medallion_etl import medallion_etl
 
-    with tags(PROJECT):
+    with tags(PROJECT), _at_work(api_url):
         medallion_etl(source_path=str(source) if source else None, sync_to_frontend=sync, **parameters.model_dump())
     return None
+
+
+def _wants_server(order: Order) -> bool:
+    """Say whether there is anything new, or a service does not answer, which Prefect tries again.
+
+    What else is in the way a run meets again, and records it.
+    """
+    try:
+        return not news(order).is_nothing
+    except ServiceDown:
+        return True
+    except LakehouseError:
+        return False
+
+
+@contextmanager
+def _at_work(api_url: str) -> Iterator[None]:
+    """Turn what Prefect says when it does not answer any more into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("httpx", "prefect"):
+            raise
+        reason = f"it failed while the job ran: {' '.join(str(error).split()) or type(error).__name__}"[:300]
+        where = without_credentials(api_url)
+        raise ServiceDown("Prefect", where, reason, "Run again, or with --no-prefect.") from None
 
 
 def _begin_server(settings: Settings) -> threading.Thread:

@@ -9,8 +9,9 @@ from prefect import flow
 from flows.events import Events, error_console
 from flows.order import ordered
 from flows.tasks import as_tasks
-from lakehouse.errors import BadInput
+from lakehouse.errors import BadInput, WrongUse
 from lakehouse.loading import load
+from lakehouse.objects import is_address
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
 
@@ -24,11 +25,13 @@ def data_loading(
     source = source_path or settings.data_path
     if not source:
         raise BadInput("DATA_PATH", "it is not set", "Set it, or give source_path.")
+    if is_address(source):
+        raise WrongUse("source_path", source, "a folder: files are loaded into PostgreSQL from where the flow runs")
     order = ordered("data-loading", settings, validated())
     events = Events(settings.logs, order.flow, order.run_id, error_console())
     with events.flow(source=source, truncate=truncate) as learned:
         work = partial(load, settings, Path(source), truncate, include_transactions)
-        counts = as_tasks(events)("load", work, retries=2)
+        counts = as_tasks(events)("load", work, retries=2 if truncate else 0)  # to add twice is to have it twice
         found = {entity: asdict(count) for entity, count in counts.items()}
         learned |= {"counts": found}
         return found

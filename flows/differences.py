@@ -120,7 +120,7 @@ def _opened(snapshot: Snapshot, table: Table) -> Dataset:
 def _table_change(database: "DuckDBPyConnection", table: Table, before: Snapshot, after: Snapshot) -> TableChange:
     shared = _offer(database, table, before, after)
     same_key = " and ".join(f'b."{key}" = a."{key}"' for key in table.keys) if shared >= set(table.keys) else "false"
-    others = sorted(shared - set(table.keys))
+    others = sorted(shared - {*table.keys, "run_id"})  # equal rows of two runs are equal
     differ = " or ".join(["b.here is null", "a.here is null", *(f'b."{c}" is distinct from a."{c}"' for c in others)])
     period = next((name for name in PERIODS if name in shared), None)
     listed = ", ".join(

@@ -16,6 +16,7 @@ from lakehouse import catalog
 from lakehouse.errors import Blocked, LakehouseError
 from lakehouse.ops import runs, sources
 from lakehouse.release import Snapshot, history
+from lakehouse.table import Table
 
 
 def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
@@ -42,7 +43,7 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
         products=products,
         ledger=[LedgerRow(*(row[name] for name in LedgerRow._fields)) for row in accounts.to_pylist()],
         quarantine_rules=_rules(snapshot),
-        tables=[_version(snapshot, name) for name in sorted(published.tables)],
+        tables=[_version(snapshot, table) for table in catalog.released() if table.qualified_name in published.tables],
         groups=published.groups,
         verified=published.verified,
         reasons=reasons,
@@ -141,7 +142,7 @@ def _left_out(rows: pa.Table) -> list[tuple[str, str, str]]:
     return sorted(found, key=lambda one: (sources.STATUSES.index(one[1]), one))
 
 
-def _version(snapshot: Snapshot, name: str) -> TableVersion:
-    release = snapshot.release
-    rows = snapshot.storage.count(catalog.entry(name).table, release.tables[name])
+def _version(snapshot: Snapshot, table: Table) -> TableVersion:
+    release, name = snapshot.release, table.qualified_name
+    rows = snapshot.storage.count(table, release.tables[name])
     return TableVersion(name, release.tables[name], rows, release.digests.get(name, ""))

@@ -83,8 +83,9 @@ def query(
     with duckdb.connect() as database:
         for layer in Layer:
             database.execute(f"create schema if not exists {layer.value}")
-        for name in opened.release.tables:
-            _offer(database, name, opened.dataset(name))
+        for name in (t.qualified_name for t in catalog.released()):
+            if name in opened.release.tables:
+                _offer(database, name, opened.dataset(name))
         for table in catalog.tables(Layer.OPS):
             if table.is_log and (version := opened.storage.version(table)) is not None:
                 _offer(database, table.qualified_name, opened.storage.dataset(table, version))

@@ -2,13 +2,15 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from flows.attempt import REFERENCE_TABLES, RULED, Attempt, attempt
 from flows.counting import counted_before
@@ -72,7 +74,8 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
     """
     published = opened.release
     history = {r.release_id: r for r in release.history(opened.storage)}
-    parts = parts_of(published, history)
+    makers = {group: history[number] for group, number in published.groups.items()}
+    parts = parts_of(published, makers, partial(_has_same_decisions, opened))
     here = {"lakehouse_home": home, "lakehouse_root": "", "spark_remote": ""}  # a Spark elsewhere sees no folder here
     scratch = settings.model_copy(update=here)
     order = ordered("rebuild", scratch, _asked(published))
@@ -102,15 +105,17 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
     return Rebuilt(published, origins, _compared(published, digests), sorted(codes - {code_version()}))
 
 
-def parts_of(published: Release, history: Mapping[int, Release]) -> list[Part]:
+def parts_of(
+    published: Release, makers: Mapping[str, Release], has_same_decisions: Callable[[Release], bool]
+) -> list[Part]:
     """Part the groups by the parameters they were made with; the last part has the release's own.
 
-    A group that failed, and so is as of a release with other inputs, is in no part: its own release rebuilds it.
+    `makers` are the releases that made the groups. A group that failed, and so is as of a release with other sources
+    or decisions, is in no part: its own release rebuilds it.
     """
     parts: dict[Parameters, list[str]] = {_asked(published): []}
-    for group, number in sorted(published.groups.items()):
-        made = history[number]
-        if made.inputs_hash == published.inputs_hash and _given_of(made) == _given_of(published):
+    for group, made in sorted(makers.items()):
+        if made.inputs_hash == published.inputs_hash and has_same_decisions(made):
             parts.setdefault(_asked(made), []).append(group)
     return [Part(parameters, tuple(groups)) for parameters, groups in reversed(parts.items())]
 
@@ -132,8 +137,9 @@ def scratch_home(settings: Settings, keep: Path | None) -> Iterator[Path]:
         yield keep.absolute()
         return
     for left in home.glob(f"{SCRATCH}*"):
-        if time.time() - left.stat().st_mtime > GRACE.total_seconds():
-            shutil.rmtree(left)
+        with suppress(FileNotFoundError):  # another rebuild removed it
+            if left.is_dir() and time.time() - left.stat().st_mtime > GRACE.total_seconds():
+                shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=SCRATCH, dir=home.absolute()) as folder:
         yield Path(folder)
 
@@ -162,8 +168,20 @@ def _given() -> list[Table]:
     return [t for t in recorded if t.qualified_name in read - {sources.TABLE.qualified_name}]
 
 
-def _given_of(made: Release) -> dict[str, int | None]:
-    return {t.qualified_name: made.tables.get(t.qualified_name) for t in _given()}
+def _has_same_decisions(opened: Snapshot, made: Release) -> bool:
+    """Compare rows where versions differ, because a restored one has the rows of another. One that is gone differs."""
+
+    def decided(by: Release, table: Table) -> pa.Table:
+        rows = opened.storage.rows(table, by.tables.get(table.qualified_name, 0))  # 0 is empty
+        return rows.sort_by([(key, "ascending") for key in table.keys])
+
+    names = [table.qualified_name for table in _given()]
+    if all(made.tables.get(name) == opened.release.tables.get(name) for name in names):
+        return True
+    try:
+        return all(decided(made, table).equals(decided(opened.release, table)) for table in _given())
+    except StorageFailed:
+        return False
 
 
 def _give(work: Attempt, opened: Snapshot) -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from flows.events import Events
+from flows.events import Events, error_console
 from flows.facts import failed_facts, published_facts, record
 from flows.medallion import Outcome
 from flows.order import Order, Step
@@ -45,17 +45,26 @@ def carried_out(
             facts = replace(failed_facts(order, error), page=page)
             with suppress(LakehouseError):  # the failure itself is what must be told
                 record(order, "", facts.verdict, " ".join(facts.reasons))
-            report(facts)
+            _tell(report, facts)
             raise
         reasons = [f"Group {group} failed: {reason}" for group, reason in outcome.failures.items()]
         verdict: Verdict = "partial" if reasons else "published" if outcome.is_new else "nothing_new"
         facts = replace(published_facts(order, outcome, verdict, reasons), page=page)
         learned |= {"verdict": verdict, "release": outcome.release.release_id}
         record(order, outcome.run_key, verdict, " ".join(reasons))
-        report(facts)
+        _tell(report, facts)
         if outcome.failures:
             raise GroupFailed(dict(outcome.failures))
         return facts
+
+
+def _tell(report: Callable[[RunFacts], None], facts: RunFacts) -> None:
+    """Report a run; what came of it stands, also where nobody takes the report."""
+    try:
+        report(facts)
+    except Exception as error:  # noqa: BLE001  whatever it is: the run itself has ended
+        reason = " ".join(str(error).split()) or type(error).__name__
+        error_console().print(f"The report could not be written: {reason}", soft_wrap=True, markup=False)
 
 
 def print_summary(facts: RunFacts) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from lakehouse.errors import BadInput
-from lakehouse.extracts import Extract, Snapshot, file_of, keep, record
+from lakehouse.extracts import Extract, Snapshot, file_of, forget_halves, keep, record
 from lakehouse.kernels.reference import HEADER
 from lakehouse.ops.sources import REFERENCE
 from lakehouse.postgres import Connection, address, connection
@@ -73,6 +73,7 @@ def extract(
     line can hold, ServiceDown, StorageFailed.
     """
     started = monotonic()
+    forget_halves(into)
     with connection(settings) as opened:
         tables = [*entities, "transactions"] if include_transactions else list(entities)
         read = _begin(opened, tables, address(settings))

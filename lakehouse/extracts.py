@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,6 +14,8 @@ from lakehouse.durable import durable
 from lakehouse.errors import StorageFailed
 
 _LINES = 20_000
+PART = ".part"  # what a file is named while it is written
+ABANDONED_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,14 @@ def keep(into: Path, entity: str, lines: Iterable[bytes]) -> tuple[Path, str]:
     return path, digest.hexdigest()
 
 
+def forget_halves(into: Path) -> None:
+    """Remove what was half written a day ago or more: whoever wrote it was killed."""
+    for part in into.rglob(f".*{PART}"):
+        with suppress(OSError):  # another process removed it, or it is not ours: it is in nobody's way
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
+
+
 def record(into: Path, read: Snapshot, extracts: Sequence[Extract]) -> Path:
     """Write the manifest of an extraction: the snapshot, and of every table and day its rows, units and file.
 
@@ -97,7 +108,7 @@ def _table(into: Path, extracts: list[Extract]) -> dict[str, object]:
 
 def _written(folder: Path, blocks: Iterable[bytes]) -> Path:
     """Write a file under a name nobody reads; it is gone when anything fails."""
-    part = folder / f".{uuid.uuid4().hex}.part"
+    part = folder / f".{uuid.uuid4().hex}{PART}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:

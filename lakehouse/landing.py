@@ -64,7 +64,7 @@ class Delivery:
 
 
 def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> list[Delivery]:
-    """List and read `transactions/*.csv` under a folder or an address; errors: BadInput when there is none.
+    """List and read `transactions/*.csv` under a folder or an address; errors: BadInput when there never was one.
 
     `heads` are the contents known, by path: what a file grew from is found by them.
     """
@@ -78,9 +78,14 @@ def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> li
     if not is_folder:
         raise BadInput(str(folder), "there is no such folder", REMEDY)
     files = {f"transactions/{file.name}": file for file in sorted(folder.glob("*.csv"))}
-    if not files:
+    if not files and not _have_come(heads):
         raise BadInput(str(folder), "there is no *.csv file", REMEDY)
     return [delivery("transactions", path, file, heads.get(path)) for path, file in files.items()]
+
+
+def _have_come(heads: Iterable[str]) -> bool:
+    """Say whether transactions were delivered before: whoever removes what was taken in leaves an empty landing."""
+    return any(path.startswith("transactions/") for path in heads)
 
 
 def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Delivery]:
@@ -88,7 +93,7 @@ def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Deliver
         keys = [one.key for one in listed(folder) if one.key.endswith(".csv") and "/" not in one.key]
     except OSError as error:
         raise BadInput(folder, f"it cannot be listed: {error.strerror}", REMEDY) from None
-    if not keys:
+    if not keys and not _have_come(heads):
         raise BadInput(folder, "there is no *.csv object", REMEDY)
     found = {f"transactions/{key}": f"{folder}/{key}" for key in keys}
     return [delivery("transactions", path, where, heads.get(path)) for path, where in found.items()]
@@ -111,7 +116,7 @@ def delivery(entity: str, path: str, place: str | Path, head: Head | None = None
         return _object(entity, path, str(place), head)
     file = Path(place)
     location = str(file.absolute())
-    found = Delivery(entity, _writable(path), _writable(location))
+    found = Delivery(entity, writable(path), writable(location))
     if (found.path, found.location) != (path, location):
         return replace(found, problem="its name is not UTF-8")
     try:
@@ -169,7 +174,7 @@ def _growth(read: "Reading", head: Head | None) -> Growth | None:
     return Growth(head.source_id, read.lines, read.whole)
 
 
-def _writable(name: str) -> str:
+def writable(name: str) -> str:
     """Give a name as text that can be stored: bytes that are not UTF-8 are spelled out."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 

@@ -14,6 +14,7 @@ from lakehouse.errors import BadInput
 from lakehouse.kernels.lines import text_of
 from lakehouse.kernels.receipts import Receipt, Refusal, read_line
 from lakehouse.kernels.reference import HEADER, Category, read_category, read_product_category
+from lakehouse.landing import writable
 from lakehouse.postgres import Connection, connection
 from lakehouse.settings import Settings
 
@@ -163,7 +164,7 @@ def _load_entity(opened: Connection, entity: Entity, source: Path, files: list[P
     lines = loaded = 0
     for file in files:
         kept, refused = _load_file(opened, entity, file)
-        rows = [(entity.name, str(file.relative_to(source)), *line) for line in refused]
+        rows = [(entity.name, writable(str(file.relative_to(source))), *line) for line in refused]
         with opened.cursor() as cursor, cursor.copy("COPY refused_lines FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
@@ -175,7 +176,7 @@ def _load_file(opened: Connection, entity: Entity, file: Path) -> tuple[int, lis
     """Copy the lines that keep the rules; give their count and the others."""
     columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[entity.name]))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (DELIMITER '|')").format(sql.Identifier(entity.name), columns)
-    loaded, refused = 0, list[Refused]()
+    loaded, refused, is_of_it = 0, list[Refused](), False
     with opened.cursor() as cursor, cursor.copy(statement) as copy:
         for first, lines in _numbered(file, entity):
             kept, broken = _sifted(entity, first, lines)
@@ -183,9 +184,10 @@ def _load_file(opened: Connection, entity: Entity, file: Path) -> tuple[int, lis
             loaded += len(kept)
             if kept:
                 copy.write(b"\n".join(kept) + b"\n")
-            if not loaded and len(refused) >= _ENOUGH_REFUSED:
+            is_of_it = is_of_it or bool(kept) or any(rule == REPEATED for _, _, rule in broken)
+            if not is_of_it and len(refused) >= _ENOUGH_REFUSED:
                 break
-        if not loaded and not any(rule == REPEATED for _, _, rule in refused):
+        if not is_of_it:
             raise _no_entity(file, entity, refused)
     return loaded, refused
 

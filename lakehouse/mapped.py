@@ -4,6 +4,7 @@ What a failed function was reading hangs on the traceback of its error. Sail end
 forgotten, which may be the very thread that fills the stream: it would wait for itself, and panic.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
@@ -11,11 +12,11 @@ from pyspark.sql import DataFrame
 
 Function = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-_errors: list[Exception] = []
+_errors = deque[Exception](maxlen=100)
 
 
 def mapped(frame: DataFrame, function: Function, ddl: str) -> DataFrame:
-    """Run a function over the record batches of each partition; an error of it stays as long as the process."""
+    """Run a function over the record batches of each partition; an error of it stays for long."""
     return frame.mapInArrow(lambda batches: _remembered(function, batches), ddl)
 
 

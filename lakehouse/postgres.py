@@ -37,15 +37,20 @@ _using = threading.Lock()
 def connection(settings: Settings) -> Iterator[Connection]:
     """Open a connection; its transaction commits when the block ends and rolls back when it raises.
 
-    Errors: ServiceDown when no server answers, or when it refuses or goes away inside the block.
+    Errors: ServiceDown when no server answers, or when it refuses or goes away inside the block or at its end.
     """
     with _server(settings) if settings.postgres_host else _embedded(settings) as opened:
+        is_done = False
         try:
             with opened:
                 yield opened
+                is_done = True
         except psycopg.Error as error:
-            remedy = "What was under way was rolled back: remove the cause, then do it again."
+            undone = "What was under way was rolled back: remove the cause, then do it again."
+            remedy = "It may have been kept or not: look before you do it again." if is_done else undone
             raise ServiceDown("PostgreSQL", address(settings), _reason(error), remedy) from None
+        finally:
+            opened.close()  # psycopg leaves one open that could not commit
 
 
 def address(settings: Settings) -> str:

@@ -144,6 +144,11 @@ class Building:
         wait(results)  # whoever puts the others back after a failure must not meet one that is still being written
         return [result.result() for result in results]
 
+    def has_failed(self, tables: Iterable[Table]) -> bool:
+        """Say whether one of the tables failed already."""
+        results = [self._results[t.qualified_name] for t in tables if t.qualified_name in self._results]
+        return any(result.done() and result.exception() is not None for result in results)
+
     def close(self) -> None:
         """Begin nothing more, and wait for what was begun; who still waits for the rest gets CancelledError."""
         with self._lock:

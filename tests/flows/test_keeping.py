@@ -221,9 +221,12 @@ def test_what_a_killed_rebuild_left_is_removed_a_day_later(tmp_path: Path) -> No
         (folder / "tables").mkdir(parents=True)
         at = (datetime.now(UTC) - timedelta(days=days)).timestamp()
         os.utime(folder, (at, at))
+    notes = tmp_path / "rebuild-notes.txt"
+    notes.touch()
+    os.utime(notes, (0, 0))
     with scratch_home(load_settings(lakehouse_home=tmp_path), None) as scratch:
-        assert set(tmp_path.iterdir()) == {young, scratch}
-    assert set(tmp_path.iterdir()) == {young}
+        assert set(tmp_path.iterdir()) == {young, notes, scratch}
+    assert set(tmp_path.iterdir()) == {young, notes}
 
 
 def test_a_line_that_bronze_lost_blocks_the_rebuild(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +265,7 @@ def made(number: int, inputs: str = "same", groups: dict[str, int] | None = None
 def test_groups_are_rebuilt_with_the_parameters_they_were_made_with() -> None:
     first, second = made(1, n_clusters="4"), made(2, groups={"clustering": 2, "summary": 1}, n_clusters="5")
     ungated = {"enable_quality_checks": False, "max_quarantine_pct": 100}
-    assert parts_of(second, {1: first, 2: second}) == [
+    assert parts_of(second, {"clustering": second, "summary": first}, lambda _: True) == [
         Part(validated(n_clusters=4, **ungated), ("summary",)),
         Part(validated(n_clusters=5, **ungated), ("clustering",)),
     ]
@@ -270,7 +273,9 @@ def test_groups_are_rebuilt_with_the_parameters_they_were_made_with() -> None:
 
 def test_a_group_of_other_sources_is_not_rebuilt() -> None:
     first, second = made(1, "fewer"), made(2, groups={"clustering": 1, "summary": 2})
-    assert [part.groups for part in parts_of(second, {1: first, 2: second})] == [("summary",)]
+    makers = {"clustering": first, "summary": second}
+    assert [part.groups for part in parts_of(second, dict.fromkeys(makers, second), lambda _: False)] == [()]
+    assert [part.groups for part in parts_of(second, makers, lambda _: True)] == [("summary",)]
 
 
 def test_a_difference_names_tables_days_and_figures(house: House) -> None:

@@ -222,6 +222,8 @@ def test_too_many_bad_lines_block_the_release(sample: tuple[Path, SampleCounts],
     asked = ("run", "--source", folder, "--no-prefect", "--no-checks", "--max-quarantine-pct", 50)
     done = lakehouse(tmp_path / "home", *asked)
     assert done.returncode == 0, done.stderr
+    done = lakehouse(tmp_path / "home", *asked[:-2])  # nothing is new but the limit
+    assert (done.returncode, "1 of 2 are, 50.00 %" in done.stderr) == (3, True)
 
 
 def test_a_suite_or_an_oracle_that_fails_blocks_the_release(

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from flows import medallion
+from lakehouse import release
 from lakehouse.exports.folders import locked
 from lakehouse.ops import runs
 from lakehouse.sample import write_sample
 from lakehouse.settings import load_settings
 from lakehouse.storage import Storage
+from tests.contracts.test_new_table import PROJECT, STORE_SALES
 from tests.flows.command import answer, lakehouse
 
 pytestmark = pytest.mark.timeout(600)
@@ -132,6 +134,42 @@ def test_a_front_end_that_missed_a_release_is_caught_up_without_news(tmp_path: P
     (front / ".unfinished-sync.json").write_text("garbage")
     done(home, *PLAIN, source, "--no-checks", "--sync", FRONTEND_PATH=str(front))
     assert (front / "summary" / "basic_metrics.json").exists()
+
+
+def test_a_table_that_the_code_has_no_more_is_in_no_later_release(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, copy = tmp_path / "home", tmp_path / "project"
+    for room in ("lakehouse", "quality", "flows", "deployments"):
+        shutil.copytree(PROJECT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "lakehouse/gold/summary/store_sales.py").write_text(STORE_SALES, encoding="utf-8")
+    with monkeypatch.context() as inside:
+        inside.chdir(copy)
+        done(home, *PLAIN, source)
+        assert "store_sales" in done(home, "tables")
+    done(home, *PLAIN, source)
+    newest = release.latest(Storage(str(home / "tables")))
+    assert (newest.release_id, newest.verified) == (2, True)
+    assert "gold.store_sales" not in {**newest.tables, **newest.digests}
+    for number in (1, 2):
+        assert answer(home, "query", "select count(*) as days from gold.daily_sales", "-r", number) == [{"days": 40}]
+    changed = {one["table"] for one in answer(home, "diff", 1, 2)["tables"]}
+    assert changed == set()
+
+
+def test_without_anything_in_the_landing_any_more_nothing_is_new(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    done(home, *PLAIN, source, "--no-checks")
+    for file in (source / "transactions").iterdir():
+        file.unlink()
+    assert "Nothing new since release 1" in done(home, *PLAIN, source, "--no-checks")
+
+
+def test_a_run_that_fails_at_its_first_look_is_in_the_log_of_runs(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    done(home, *PLAIN, source, "--no-checks")
+    assert "there is no such folder" in done(home, "run", "--source", tmp_path / "nowhere", code=1)
+    assert answer(home, "status")["last_run"].startswith("failed")
 
 
 def test_a_sync_waits_for_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,26 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from flows.events import Events
+from flows.medallion import medallion
+from flows.news import news
+from flows.run import carried_out, direct
 from lakehouse import catalog, durable, release
 from lakehouse.errors import GroupFailed, LakehouseError, LeaseLost, StorageFailed
 from lakehouse.refresh import digest_of
 from lakehouse.release import Release
 from lakehouse.table import Layer
 from tests.histories.steps import Run
-from tests.histories.world import FIRST, SHORT, Digests, Kept, World
+from tests.histories.world import FIRST, SHORT, Digests, Kept, World, _gathered
 
 MORE = {"transactions/b.csv": b"2024-02-29|1|3|1 5\n2024-01-10|2|3|4\n2024-01-10|1|C|4\n"}
 NO_MOUNT = "no file system can be mounted here"
@@ -141,6 +149,43 @@ def test_of_a_group_that_fails_no_table_is_published_that_ends_later(tmp_path: P
     assert {n: seen.digests[n] for n in analytics} == {n: first.digests[n] for n in analytics}
     held = {n: digest_of(world.storage, catalog.entry(n).table, seen.tables[n]) for n in GROUP}
     assert held == seen.digests
+
+
+def with_trouble(world: World, trouble: Exception) -> None:
+    """Run, with trouble around the group analytics as soon as its tables are begun."""
+    order = world._order(False)
+    events = Events(order.settings.logs, order.flow, order.run_id, Console(file=StringIO()))
+    plain = direct(events)
+
+    def step(name: str, work: Callable[[], Any], **others: Any) -> Any:
+        if name == "gold analytics":
+            raise trouble
+        return plain(name, work, **others)
+
+    job = partial(medallion, look=partial(news, gather=_gathered), means=world.kept.means)
+    carried_out(order, events, step, job, lambda _: None)
+
+
+def test_of_a_group_that_takes_too_long_no_table_is_published(tmp_path: Path, kept: Kept) -> None:
+    """Its tables are built on meanwhile, and may be there before the release is."""
+    world = begun(tmp_path, kept)
+    first = newest(world)
+    with pytest.raises(GroupFailed, match="analytics: it takes too long"):
+        with_trouble(world, TimeoutError("it takes too long"))
+    seen = newest(world)
+    assert seen.groups == dict.fromkeys(first.groups, seen.release_id) | {"analytics": first.release_id}
+    analytics = [name for name, group in GROUP.items() if group == "analytics"]
+    assert {n: seen.tables[n] for n in analytics} == {n: first.tables[n] for n in analytics}
+    assert {n: seen.digests[n] for n in analytics} == {n: first.digests[n] for n in analytics}
+    assert {n: digest_of(world.storage, catalog.entry(n).table, seen.tables[n]) for n in GROUP} == seen.digests
+
+
+def test_trouble_around_a_group_that_is_well_fails_the_run(tmp_path: Path, kept: Kept) -> None:
+    world = begun(tmp_path, kept)
+    first = newest(world)
+    with pytest.raises(ConnectionError, match="nobody answers"):
+        with_trouble(world, ConnectionError("nobody answers"))
+    assert newest(world) == first
 
 
 @pytest.fixture

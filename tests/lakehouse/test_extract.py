@@ -266,6 +266,16 @@ def test_a_day_whose_file_is_gone_is_extracted_again(settings: Settings, tmp_pat
     assert text(again[0]) != ""
 
 
+def test_what_killed_extractions_left_is_removed_a_day_later(settings: Settings, tmp_path: Path) -> None:
+    old, young = (tmp_path / "transactions" / f".{name}.part" for name in ("old", "young"))
+    for part in (old, young):
+        part.parent.mkdir(exist_ok=True)
+        part.touch()
+    os.utime(old, (0, 0))
+    extract(settings, tmp_path)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 @pytest.mark.parametrize("victim", ["the server", "the connection"])
 def test_a_server_that_is_killed_while_it_is_read_leaves_nothing_half(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str

@@ -1,6 +1,7 @@
 """Every line of a file is loaded or refused, and a reader sees the old rows or the new ones."""
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,6 +220,24 @@ def test_a_wrong_header_and_a_header_alone_are_refused(settings: Settings, tmp_p
         load(settings, delivered(tmp_path, pairs=b"product,category\n1|1\n"))
     with pytest.raises(BadInput, match="holds no line"):
         load(settings, delivered(tmp_path, pairs=b"v.Code_pr|v.code\n"))
+
+
+def test_many_repeated_lines_first_cost_no_line(
+    settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_ENOUGH_REFUSED", 2)
+    monkeypatch.setattr(loading, "_BLOCK", 8)
+    load(settings, source)
+    again = delivered(source, categories=b"1|WATER\n2|MEAT, FISH\n1|WATER\n3|BREAD\n")
+    counts = load(settings, again, truncate=False)
+    assert counts["categories"] == LoadCount(lines=4, loaded=1, refused=3)
+
+
+def test_a_name_that_is_not_utf8_is_kept_with_its_refused_lines(settings: Settings, source: Path) -> None:
+    with open(os.fsencode(source / "transactions") + b"/\xff.csv", "wb") as file:
+        file.write(b"2024-01-01|102|7|10\nno line\n")
+    assert load(settings, source, transactions=True)["transactions"] == LoadCount(lines=4, loaded=3, refused=1)
+    assert rows(settings, "SELECT * FROM refused_lines")[0][1] == r"transactions/\xff.csv"
 
 
 def test_no_folder_and_no_receipts_are_said(settings: Settings, source: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -119,13 +120,31 @@ def test_a_refused_statement_is_a_failure_with_the_servers_words(settings: Setti
         opened.execute("SELECT * FROM nowhere")
 
 
+def test_a_commit_nobody_answers_may_have_been_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = psycopg.Connection.commit
+
+    def unanswered(opened: psycopg.Connection) -> None:
+        commit(opened)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with pytest.raises(ServiceDown, match="It may have been kept or not"), connection(settings) as opened:
+        opened.execute("CREATE TABLE perhaps (x int)")
+        monkeypatch.setattr(psycopg.Connection, "commit", unanswered)
+    monkeypatch.undo()
+    with connection(settings) as opened:
+        opened.execute("DROP TABLE perhaps")
+
+
 def test_a_second_connection_is_quick(settings: Settings) -> None:
     with connection(settings):
         pass
-    started = time.monotonic()
-    with connection(settings):
-        pass
-    assert time.monotonic() - started < 0.5
+    seconds = []
+    for _ in range(5):
+        started = time.monotonic()
+        with connection(settings):
+            pass
+        seconds.append(time.monotonic() - started)
+    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize("name", ["a" * 120, "a,b c'd ünï"])
