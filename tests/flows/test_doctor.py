@@ -26,9 +26,9 @@ def test_where_nothing_is_missing_it_says_what_it_found(tmp_path: Path) -> None:
 
 def test_everything_that_is_missing_is_told_at_once_in_a_sentence_each(tmp_path: Path) -> None:
     server = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_PASSWORD": "the-password"}
-    seen = found(tmp_path / "a home", 1, DATA_PATH=str(tmp_path / "nowhere"), **server)
+    seen = found(tmp_path / "a#home", 1, DATA_PATH=str(tmp_path / "nowhere"), **server)
     assert {what for what, one in seen.items() if not one["is_well"]} == {"tables", "landing", "postgres"}
-    assert "the engine sail finds no table elsewhere" in seen["tables"]["found"]
+    assert "no Delta table opens there" in seen["tables"]["found"]
     assert f"{tmp_path}/nowhere/transactions: there is no such folder" in seen["landing"]["found"]
     assert "PostgreSQL at 127.0.0.1:1/lakehouse failed: Connection refused" in seen["postgres"]["found"]
     assert "the-password" not in json.dumps(seen)
