@@ -8,17 +8,19 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from flows import comparing, keeping, reading
 from flows.differences import FigureChange, MadeWith, PeriodChange, differences
 from flows.origins import FILE, LINES
-from flows.rebuild import Part, Rebuilt, parts_of, recomputed, scratch_home
+from flows.rebuild import Part, Rebuilt, _has_same_decisions, parts_of, recomputed, scratch_home
 from flows.workbench import Reason, decide, fix
 from lakehouse import catalog, release, retention
 from lakehouse.errors import Blocked, LeaseTaken, NotFound, NothingPublished, NotKept, WrongUse
 from lakehouse.lease import take
+from lakehouse.ops import corrections
 from lakehouse.ops import retention as kept_table
 from lakehouse.parameters import validated
 from lakehouse.release import Release, Snapshot
@@ -27,6 +29,7 @@ from lakehouse.sample import write_sample
 from lakehouse.settings import Settings, load_settings
 from lakehouse.standing import Change, standing
 from lakehouse.storage import Storage
+from lakehouse.table import BIGINT, INT
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests, lakehouse
 
@@ -276,6 +279,23 @@ def test_a_group_of_other_sources_is_not_rebuilt() -> None:
     makers = {"clustering": first, "summary": second}
     assert [part.groups for part in parts_of(second, dict.fromkeys(makers, second), lambda _: False)] == [()]
     assert [part.groups for part in parts_of(second, makers, lambda _: True)] == [("summary",)]
+
+
+def test_decisions_that_were_restored_are_the_same(tmp_path: Path) -> None:
+    """A run that was killed after it wrote some raised the version of the table, and no more."""
+    storage, table = Storage(str(tmp_path)), corrections.TABLE
+    decided = {c.name: 1 if c.type in (BIGINT, INT) else "fix" for c in table.columns} | {
+        "decided_at": datetime.now(UTC)
+    }
+    storage.create(table, "a run")
+    one = storage.write(table, pa.Table.from_pylist([decided], table.arrow_schema).to_reader(), "a run")
+    none = storage.write(table, table.arrow_schema.empty_table().to_reader(), "a run that was killed")
+    again = storage.restore(table, one, "the next run")
+    first, killed, restored = (
+        replace(made(1), tables={table.qualified_name: version}) for version in (one, none, again)
+    )
+    assert _has_same_decisions(Snapshot(storage, restored), first)
+    assert not _has_same_decisions(Snapshot(storage, restored), killed)
 
 
 def test_a_difference_names_tables_days_and_figures(house: House) -> None:
