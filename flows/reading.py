@@ -47,7 +47,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def releases(as_json: AsJson = False) -> None:
-    """List every release, oldest first, and as what it is kept: newest, pinned, daily, monthly, shared; or expired."""
+    """List every release, oldest first, and as what it is kept, or that it is not kept, or that it expired."""
     names = ("release_id", "parent", "created_at", "published_at", "run_id", "engine", "verified", "groups")
     listed = retention.kept_as(_storage(), Rule.of(load_settings()))
     rows = [{n: getattr(r, n) for n in names} | {"kept_as": reasons or ["not kept"]} for r, reasons in listed]
