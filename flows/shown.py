@@ -30,7 +30,7 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "Th
         return
     grid = Grid(*(escape(visible(name)) for name in rows[0]), box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        grid.add_row(*(escape(_text(v)) for v in row.values()))
+        grid.add_row(*(escape(_text(_as_named(name, v))) for name, v in row.items()))
     wide_console().print(grid)
 
 
@@ -43,6 +43,11 @@ def show_one(facts: Mapping[str, object], as_json: bool) -> None:
     for name, value in facts.items():
         grid.add_row(escape(visible(name)), escape(_text(value)))
     wide_console().print(grid)
+
+
+def _as_named(name: str, value: object) -> object:
+    """Give an identifier as it is: it is no amount, and is copied into queries."""
+    return str(value) if name.endswith("_id") and isinstance(value, int) else value
 
 
 def _plain(value: object) -> object:

@@ -17,6 +17,11 @@ def test_what_comes_from_outside_is_only_text(capsys: pytest.CaptureFixture[str]
     assert "\x1b" not in said
 
 
+def test_identifiers_can_be_copied_and_amounts_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"source_id": -5774654550954470612, "units": 1234567}], as_json=False)
+    assert capsys.readouterr().out.split() == ["source_id", "units", "-5774654550954470612", "1,234,567"]
+
+
 def test_json_has_no_number_that_json_has_not(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"a": float("nan"), "b": [float("inf"), 1.5], "c": Decimal(2)}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [None, 1.5], "c": 2}]
