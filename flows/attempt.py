@@ -252,9 +252,9 @@ class Attempt:
 
     def _check_unwritten(self) -> None:
         """Have the suites run on what this run leaves as nobody, or other code, has checked it."""
-        left = self.base.release.tables.keys() - self.new.keys() if self.base.release else set[str]()
-        versions = self.versions
-        for table in (t for t in catalog.released() if t.qualified_name in left):  # this code may have fewer
+        new, versions = self.new, self.versions
+        known = self.base.release.known if self.base.release else []
+        for table in (t for t in known if t.qualified_name not in new):
             version = versions[table.qualified_name]
             if self.order.storage.count(table, version):  # of a group that never was built there is nothing
                 self._check(table, version)

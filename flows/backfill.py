@@ -20,7 +20,7 @@ from lakehouse.admission import heads_of
 from lakehouse.days import Span, span_of
 from lakehouse.errors import BadInput, WrongUse
 from lakehouse.landing import Delivery
-from lakehouse.parameters import validated
+from lakehouse.parameters import validated_among
 from lakehouse.settings import load_settings
 
 Waiting = Mapping[int, Span | None]
@@ -52,17 +52,9 @@ def backfill(
     nothing new. What is in the lakehouse does not wait any more, so a second start goes on where the first one ended. A
     day that fails or is blocked ends the flow; those before it stay published.
     """
+    parameters = validated_among(locals())
     if first_day and last_day and first_day > last_day:
         raise WrongUse("first_day", first_day.isoformat(), f"no later than last_day, {last_day.isoformat()}")
-    parameters = validated(
-        enable_quality_checks=enable_quality_checks,
-        min_rows_threshold=min_rows_threshold,
-        max_quarantine_pct=max_quarantine_pct,
-        n_clusters=n_clusters,
-        min_support=min_support,
-        min_confidence=min_confidence,
-        max_itemset_size=max_itemset_size,
-    )
     settings = load_settings()
     gathered = Gathered()
     begin = partial(ordered, "backfill", settings, source=None, sync=sync_to_frontend)

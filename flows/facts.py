@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from flows.medallion import Outcome
 from flows.order import Order
 from flows.report import LedgerRow, RuleCount, RunFacts, TableVersion, Verdict
-from lakehouse import catalog
 from lakehouse.errors import Blocked, LakehouseError
 from lakehouse.ops import runs, sources
 from lakehouse.release import Snapshot, history
@@ -43,7 +42,7 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
         products=products,
         ledger=[LedgerRow(*(row[name] for name in LedgerRow._fields)) for row in accounts.to_pylist()],
         quarantine_rules=_rules(snapshot),
-        tables=[_version(snapshot, table) for table in catalog.released() if table.qualified_name in published.tables],
+        tables=[_version(snapshot, table) for table in published.known],
         groups=published.groups,
         verified=published.verified,
         reasons=reasons,

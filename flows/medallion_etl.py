@@ -7,7 +7,7 @@ from prefect import flow
 from flows.medallion import medallion
 from flows.order import ordered
 from flows.tasks import conducted
-from lakehouse.parameters import validated
+from lakehouse.parameters import validated_among
 from lakehouse.settings import load_settings
 
 
@@ -27,14 +27,6 @@ def medallion_etl(
 
     With `source_path`, its products/ files are loaded into PostgreSQL first.
     """
-    parameters = validated(
-        enable_quality_checks=enable_quality_checks,
-        min_rows_threshold=min_rows_threshold,
-        max_quarantine_pct=max_quarantine_pct,
-        n_clusters=n_clusters,
-        min_support=min_support,
-        min_confidence=min_confidence,
-        max_itemset_size=max_itemset_size,
-    )
+    parameters = validated_among(locals())
     source = Path(source_path) if source_path else None
     return conducted(ordered("medallion-etl", load_settings(), parameters, source, sync_to_frontend), medallion)

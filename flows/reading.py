@@ -63,8 +63,7 @@ def ledger(number: AtRelease = None, as_json: AsJson = False) -> None:
 def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
     """List the tables of a release: version, rows, what a row is."""
     opened = snapshot(number)
-    versions = opened.release.tables
-    named = [(t, versions[t.qualified_name]) for t in catalog.released() if t.qualified_name in versions]
+    named = [(t, opened.release.tables[t.qualified_name]) for t in opened.release.known]
     rows = [
         {"table": t.qualified_name, "version": v, "rows": opened.storage.count(t, v), "holds": t.doc} for t, v in named
     ]
@@ -83,9 +82,8 @@ def query(
     with duckdb.connect() as database:
         for layer in Layer:
             database.execute(f"create schema if not exists {layer.value}")
-        for name in (t.qualified_name for t in catalog.released()):
-            if name in opened.release.tables:
-                _offer(database, name, opened.dataset(name))
+        for table in opened.release.known:
+            _offer(database, table.qualified_name, opened.dataset(table.qualified_name))
         for table in catalog.tables(Layer.OPS):
             if table.is_log and (version := opened.storage.version(table)) is not None:
                 _offer(database, table.qualified_name, opened.storage.dataset(table, version))

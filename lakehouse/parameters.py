@@ -1,5 +1,7 @@
 """The parameters of a run: validated before anything starts, passed down as one frozen value."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lakehouse.errors import WrongUse
@@ -30,3 +32,8 @@ def validated(**given: object) -> Parameters:
         name = str(first["loc"][0])
         limits = first["msg"].removeprefix("Input should be ").lower()
         raise WrongUse(name, first["input"], limits) from None
+
+
+def validated_among(given: Mapping[str, object]) -> Parameters:
+    """Make parameters of the values that are named like one, as arguments of a flow are; errors: WrongUse."""
+    return validated(**{name: given[name] for name in Parameters.model_fields if name in given})

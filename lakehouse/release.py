@@ -13,6 +13,7 @@ from lakehouse.lease import Lease
 from lakehouse.ops import releases
 from lakehouse.standing import standing
 from lakehouse.storage import Storage
+from lakehouse.table import Table
 from lakehouse.version import code_version
 
 
@@ -39,6 +40,11 @@ class Release:
     def is_of_this_code(self) -> bool:
         """Say whether this code made it; what other code made may differ for equal sources."""
         return self.code_version == code_version()
+
+    @property
+    def known(self) -> list[Table]:
+        """Give its tables, in the catalogue's order, but for those this code has no more."""
+        return [table for table in catalog.released() if table.qualified_name in self.tables]
 
 
 @dataclass(frozen=True)

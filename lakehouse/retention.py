@@ -50,9 +50,9 @@ def kept(releases: Sequence[Release], pinned: AbstractSet[int], rule: Rule) -> d
     chosen["monthly"] = _last_of(releases, lambda r: f"{r.published_at:%Y-%m}", rule.monthly)
     found = {r.release_id: [name for name, ids in chosen.items() if r.release_id in ids] for r in releases}
     for one in reversed(releases):
-        if found[one.release_id]:
-            for maker in found.keys() & set(one.groups.values()) - {one.release_id}:
-                found[maker] = [*found[maker], *({"group"} - set(found[maker]))]
+        for maker in found.keys() & set(one.groups.values()) - {one.release_id}:
+            if found[one.release_id] and "group" not in found[maker]:
+                found[maker].append("group")
     named = {pair for r in releases if found[r.release_id] for pair in r.tables.items()}
     for one in releases:
         if not found[one.release_id] and one.tables.items() <= named:

@@ -241,7 +241,7 @@ def test_days_of_postgres_are_taken_in_one_by_one(service: Service, tmp_path: Pa
     assert loaded.returncode == 0, loaded.stderr
     code = """
 from flows.backfill import backfill
-asked = {"enable_quality_checks": False, "min_rows_threshold": 1}
+asked = {"min_rows_threshold": 200}  # more than the first day has
 print(backfill(last_day="2024-01-02", **asked))
 print(backfill(**asked))
 print(backfill(**asked))

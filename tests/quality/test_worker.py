@@ -108,7 +108,9 @@ def test_when_the_process_dies_what_is_pending_fails_and_says_so(stuck: str, sou
 def test_half_an_answer_of_a_process_that_died_is_none(stuck: str) -> None:
     with Worker() as worker:
         pending = worker.submit_recount(stuck)
-        with open(f"/proc/{worker.pid}/fd/1", "wb") as answers:
+        pipe = f"pipe:[{os.fstat(worker._answers.fileno()).st_ino}]"
+        ends = (end for end in Path(f"/proc/{worker.pid}/fd").iterdir() if os.readlink(end) == pipe)
+        with open(next(ends), "wb") as answers:
             answers.write(b'{"id": 1, "value": [1, ')
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ServiceDown, match="recount of .*: it ended with exit code -9"):
