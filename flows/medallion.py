@@ -49,7 +49,7 @@ def medallion(order: Order, step: Step, look: Callable[[Order], News] = news, me
         _sync(order, step)
         return Outcome(found.last, found.run_key, found.admission.rows, is_new=False)
     with checking(order, means) as checks, step("lease", order.leased) as lease:
-        order = replace(order, epoch=lease.epoch)
+        order = replace(order, storage=lease.storage)
         base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
         if base.release != found.last:  # somebody published since
             found = step("admit", lambda: look(order), retries=2)
@@ -81,7 +81,7 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
     """
     release.latest(order.storage)
     with step("lease", order.leased) as lease:
-        order = replace(order, epoch=lease.epoch)
+        order = replace(order, storage=lease.storage)
         found = step("admit", lambda: current_news(order))
         base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
         if base.release is not None and not base.release.is_of_this_code:

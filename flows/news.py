@@ -158,8 +158,7 @@ def news(order: Order, gather: Gather = deliveries) -> News:
 
     Errors: BadInput, ServiceDown.
     """
-    published = release.history(order.storage)
-    last = published[-1] if published else None
+    last = release.newest(order.storage)
     known, decided = _known(order, last)
     found, deleted = gather(order, known)
     admission = admit(known, found, order.run_id, order.started_at, decided, deleted)

@@ -31,7 +31,7 @@ class Step(Protocol):
 class Order:
     """One attempt: what is asked, by whom, when. `started_at` is the only clock its content knows.
 
-    `epoch` numbers the lease under which it writes; 0 before it has one.
+    `storage` is that of the lease under which it writes, as soon as it has one.
     """
 
     flow: str
@@ -39,13 +39,9 @@ class Order:
     parameters: Parameters
     run_id: str
     started_at: datetime
+    storage: Storage
     source: Path | None = None
     sync_to_frontend: bool = False
-    epoch: int = 0
-
-    @property
-    def storage(self) -> Storage:
-        return Storage(self.settings.root, self.epoch)
 
     def leased(self) -> Lease:
         """Take the lease, and say so on standard error when that means waiting; errors: LeaseTaken, UnsafeStore."""
@@ -76,4 +72,4 @@ def ordered(
         front_end(settings)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    return Order(flow, settings, parameters, run_id, now, source, sync)
+    return Order(flow, settings, parameters, run_id, now, Storage(settings.root), source, sync)

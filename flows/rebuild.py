@@ -86,7 +86,7 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
     found = News(None, admission, published.inputs_hash, order.key(published.inputs_hash))
     digests: dict[str, str] = {}
     with checking(order) as checks, order.leased() as lease:
-        order = replace(order, epoch=lease.epoch)
+        order = replace(order, storage=lease.storage)
         base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
         with attempt(order, base, checks) as work:
             _give(work, opened)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from lakehouse.mapped import mapped
+from lakehouse.mapped import mapped, spark_schema
 from lakehouse.table import Table
 
 Kernel = Callable[[pa.Table], pa.Table]
@@ -30,7 +30,7 @@ def streamed(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
         for batch in batches:
             yield from _fitted(kernel(pa.Table.from_batches([batch])), schema)
 
-    return mapped(frame, run, table.sql_schema)
+    return mapped(frame, run, schema)
 
 
 def partitioned(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
@@ -41,7 +41,7 @@ def partitioned(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
         rows = pa.Table.from_batches([b.cast(given) for b in batches], given)
         yield from _fitted(kernel(rows), schema)
 
-    return mapped(frame, run, table.sql_schema)
+    return mapped(frame, run, schema)
 
 
 def whole(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
@@ -56,7 +56,7 @@ def grouped(frame: DataFrame, by: tuple[str, ...], kernel: Kernel, table: Table)
     def run(rows: pa.Table) -> pa.Table:
         return kernel(rows).select(schema.names).cast(schema)
 
-    return frame.groupBy(*by).applyInArrow(run, table.sql_schema)
+    return frame.groupBy(*by).applyInArrow(run, spark_schema(schema))
 
 
 def _fitted(rows: pa.Table, schema: pa.Schema) -> list[pa.RecordBatch]:

@@ -20,6 +20,7 @@ from lakehouse.errors import BuildFailed, InputFailed
 from lakehouse.frames import Earlier, streamed
 from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
+from lakehouse.mapped import spark_schema
 from lakehouse.parameters import Parameters
 from lakehouse.storage import Storage
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
@@ -214,7 +215,7 @@ def conformed(frame: DataFrame, table: Table) -> DataFrame:
             power = float(10**column.digits)
             value = F.floor(value * power + 0.5) / F.lit(power)
         chosen.append(value.cast(column.type.sql).alias(column.name))
-    return frame.select(*chosen)
+    return frame.select(*chosen).to(spark_schema(table.arrow_schema))
 
 
 def condition(table: Table, scope: Scope) -> str | None:
@@ -256,7 +257,7 @@ def _carried(shop: Workshop, table: Table) -> DataFrame:
 def _read(shop: Workshop, table: Table) -> DataFrame:
     """Open a table at its version."""
     reader = shop.engine.session.read.format("delta").option("versionAsOf", shop.versions[table.qualified_name])
-    return reader.load(shop.engine.way_to(shop.storage.uri(table)))
+    return reader.load(shop.engine.way_to(shop.storage.uri(table))).to(spark_schema(table.arrow_schema))
 
 
 def _earlier(shop: Workshop, table: Table) -> Earlier | None:

@@ -79,6 +79,8 @@ def by_group(opened: Snapshot) -> dict[str, Snapshot]:
 
     The tables of the group are the same in both; others that its documents tell of may have changed since.
     """
+    if set(opened.release.groups.values()) == {opened.release.release_id}:
+        return dict.fromkeys(opened.release.groups, opened)
     expired = standing(opened.storage).expired
     left = {one.release_id: one for one in history(opened.storage) if one.release_id not in expired}
     made = {group: left.get(number, opened.release) for group, number in opened.release.groups.items()}
@@ -88,18 +90,29 @@ def by_group(opened: Snapshot) -> dict[str, Snapshot]:
 def history(storage: Storage) -> list[Release]:
     """Give every release, oldest first."""
     version = storage.version(releases.TABLE)
-    if version is None:
-        return []
-    rows = storage.rows(releases.TABLE, version).sort_by("release_id").to_pylist(maps_as_pydicts="strict")
-    return [Release(**row) for row in rows]
+    return [] if version is None else _read(storage, version)
+
+
+def newest(storage: Storage) -> Release | None:
+    """Give the newest release, None where there is none, however many there were."""
+    version = storage.version(releases.TABLE)
+    numbers = storage.rows(releases.TABLE, version, ["release_id"])["release_id"] if version is not None else []
+    if version is None or not len(numbers):
+        return None
+    return _read(storage, version, pc.field("release_id") == pc.max(numbers))[0]
 
 
 def latest(storage: Storage) -> Release:
     """Give the newest release; errors: NothingPublished."""
-    published = history(storage)
-    if not published:
+    published = newest(storage)
+    if published is None:
         raise NothingPublished(storage.root)
-    return published[-1]
+    return published
+
+
+def _read(storage: Storage, version: int, wanted: pc.Expression | None = None) -> list[Release]:
+    rows = storage.rows(releases.TABLE, version, filters=wanted).sort_by("release_id")
+    return [Release(**row) for row in rows.to_pylist(maps_as_pydicts="strict")]
 
 
 def at(storage: Storage, release_id: int) -> Release:
@@ -123,14 +136,13 @@ def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
 
     A table that no release names is emptied: version 0 of every table is empty.
     """
-    published = history(storage)
-    last = published[-1] if published else None
+    last = newest(storage)
     named = last.tables if last else {}
     versions = {}
     for table in catalog.released():
-        head = storage.create(table, run_id)
         wanted = named.get(table.qualified_name, 0)
-        versions[table.qualified_name] = head if head == wanted else storage.restore(table, wanted, run_id)
+        is_right = storage.is_newest(table, wanted) or storage.create(table, run_id) == wanted
+        versions[table.qualified_name] = wanted if is_right else storage.restore(table, wanted, run_id)
     return Base(last, lease, versions)
 
 

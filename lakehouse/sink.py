@@ -19,6 +19,7 @@ from lakehouse.mapped import mapped
 
 DEPTH = 16
 PATIENCE_SECONDS = 0.2
+ROWS = pa.schema([("rows", pa.int64())])
 
 
 @dataclass
@@ -50,7 +51,7 @@ def _handed_over(frame: DataFrame) -> Iterator[pa.RecordBatch]:
 
     def run() -> None:
         try:
-            told = mapped(frame, lambda batches: hand_over(batches, number), "rows bigint").toArrow()
+            told = mapped(frame, lambda batches: hand_over(batches, number), ROWS).toArrow()
             counts.extend(told["rows"].to_pylist())
         except Exception as error:  # noqa: BLE001  raised again where the rows are read
             errors.append(error)
@@ -80,7 +81,7 @@ def hand_over(batches: Iterable[pa.RecordBatch], number: int) -> Iterator[pa.Rec
     for batch in batches:
         rows += batch.num_rows
         _put(sink, batch)
-    yield pa.record_batch([pa.array([rows], pa.int64())], ["rows"])
+    yield pa.record_batch([pa.array([rows], pa.int64())], ROWS)
 
 
 def _put(sink: Sink, batch: pa.RecordBatch | None) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import pyarrow.dataset as pads
 from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, S3FileSystem, SubTreeFileSystem
+from pyarrow.fs import FileSystem, FileType, LocalFileSystem, PyFileSystem, S3FileSystem, SubTreeFileSystem
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
@@ -27,15 +27,20 @@ from lakehouse.objects import SCHEME, is_address
 from lakehouse.table import Table
 from lakehouse.trust import probe, reach
 
+COMMIT_INFO = b'{"commitInfo":'
 REMEDY = "Check that it exists, may be written and has room."
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The Delta tables under one root folder; `epoch` numbers the lease under which they are written."""
+    """The Delta tables under one root folder; `epoch` numbers the lease under which they are written.
+
+    A version that was opened for reading stays open: it never changes.
+    """
 
     root: str
     epoch: int = 0
+    _opened: dict[tuple[str, int], pads.Dataset] = field(default_factory=dict, repr=False, compare=False)
 
     def trust(self) -> None:
         """Make sure that the place of the tables keeps what one writer at a time needs.
@@ -55,6 +60,12 @@ class Storage:
                 return int(self._open(table).version())
         except TableNotFoundError:
             return None
+
+    def is_newest(self, table: Table, version: int) -> bool:
+        """Say whether the log of a table has a version and none after it; False when that cannot be told so fast."""
+        with told("read", self.uri(table)):
+            there, after = self._files(table).get_file_info([_entry(version), _entry(version + 1)])
+            return bool(there.is_file and after.type is FileType.NotFound)
 
     def create(self, table: Table, run_id: str) -> int:
         """Make an empty table at version 0 where there is none; give the newest version."""
@@ -107,7 +118,7 @@ class Storage:
                     writer_properties=WriterProperties(compression="LZ4_RAW"),  # as small as snappy, read faster
                     commit_properties=self._made_by(run_id),
                 )
-            return int(target.version())
+                return self._kept_open(table, target)
         except StorageFailed:
             if broken:  # not the storage: the rows
                 raise broken[0] from None
@@ -159,23 +170,33 @@ class Storage:
 
     def note(self, table: Table, version: int, name: str) -> str | None:
         """Read what was noted in the commit of a version; None when nothing was."""
-        return self._commits(table, version - 1)[version].get(name)
+        return self._commit(table, version).get(name)
 
     def writers(self, table: Table, since: int, version: int) -> dict[int, str]:
         """Give the run that made each version after `since` up to `version`; an empty name where none says so."""
-        found = self._commits(table, since) if version > since else {}
-        return {made: _run_of(commit) for made, commit in found.items() if made <= version}
+        return {made: _run_of(self._commit(table, made)) for made in range(since + 1, version + 1)}
 
-    def _commits(self, table: Table, since: int) -> dict[int, dict[str, Any]]:
-        """Give the commits after a version; asked of the newest, because delta-rs misnumbers those of an older one."""
+    def _commit(self, table: Table, version: int) -> dict[str, Any]:
+        """Read from the log what the commit that made a version says of itself."""
         with told("read", self.uri(table)):
-            newest = self._open(table)
-            return {commit["version"]: commit for commit in newest.history(newest.version() - since)}
+            with self._files(table).open_input_stream(_entry(version)) as log:
+                actions = log.read().splitlines()
+            said = [json.loads(action)["commitInfo"] for action in actions if action.startswith(COMMIT_INFO)]
+            return said[0] if said else {}
 
     def dataset(self, table: Table, version: int) -> pads.Dataset:
         """Open a version for reading by Arrow and DuckDB."""
-        with told("read", self.uri(table)):
-            return self._open(table, version).to_pyarrow_dataset(filesystem=self._files(table))
+        key = table.qualified_name, version
+        if key not in self._opened:
+            with told("read", self.uri(table)):
+                self._kept_open(table, self._open(table, version))
+        return self._opened[key]
+
+    def _kept_open(self, table: Table, opened: DeltaTable) -> int:
+        """Keep a version for those who read it; give its number."""
+        version = int(opened.version())
+        self._opened[table.qualified_name, version] = opened.to_pyarrow_dataset(filesystem=self._files(table))
+        return version
 
     def rows(
         self, table: Table, version: int, columns: list[str] | None = None, filters: pc.Expression | None = None
@@ -210,6 +231,11 @@ class Storage:
         if is_address(self.root):
             reach(self.root)
         return DeltaTable(self.uri(table), version=version)
+
+
+def _entry(version: int) -> str:
+    """Give where a table's log has the commit of a version."""
+    return f"_delta_log/{version:020d}.json"
 
 
 @cache

@@ -161,11 +161,6 @@ class Table:
     def arrow_schema(self) -> pa.Schema:
         return pa.schema([pa.field(c.name, c.type.arrow, c.nullable) for c in self.columns])
 
-    @property
-    def sql_schema(self) -> str:
-        """Give the columns as Spark's DDL, for `mapInArrow`."""
-        return ", ".join(f"{c.name} {c.type.sql}" for c in self.columns)
-
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)
 

@@ -198,6 +198,8 @@ class _Child:
 
         self.session = SparkSession.builder.remote(address).create()
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
+        if "//127.0.0.1:" in address:
+            self.session.client.disable_reattachable_execute()  # no network between us that could lose an answer
         self.results.clear()
 
     def check(self, name: str, uri: str, version: int, touched: str | None) -> list[Verdict]:
@@ -254,6 +256,7 @@ def _import_suites() -> None:
     import quality.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
 
     gc.freeze()
+    gc.set_threshold(50_000)
     gc.enable()
 
 

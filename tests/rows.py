@@ -11,6 +11,7 @@ from lakehouse import catalog
 from lakehouse.engine import Engine
 from lakehouse.frames import Earlier
 from lakehouse.kernels.digest import digest
+from lakehouse.mapped import spark_schema
 from lakehouse.parameters import Parameters
 from lakehouse.refresh import conformed
 from lakehouse.table import BIGINT, BOOLEAN, DATE, DOUBLE, INT, INTS, STRING, TIMESTAMP, Table
@@ -38,7 +39,7 @@ def framed(engine: Engine, table: Table, rows: Iterable[Row]) -> DataFrame:
     """Make a frame of a table's rows."""
     made = arrow_rows(table, rows)
     if not made.num_rows:  # PySpark takes no schema from an empty table
-        return engine.session.createDataFrame([], table.sql_schema)
+        return engine.session.createDataFrame([], spark_schema(table.arrow_schema))
     return engine.session.createDataFrame(made)
 
 

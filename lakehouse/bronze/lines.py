@@ -49,7 +49,7 @@ def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
     """
     current = sources.where((sources.entity == entity) & (sources.status == "current"))
     wanted = current.select("source_id", "location", "sha256", "bytes", "carried_lines", "carried_bytes")
-    return mapped(wanted, _read, table.sql_schema)
+    return mapped(wanted, _read, table.arrow_schema)
 
 
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

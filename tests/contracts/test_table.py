@@ -1,6 +1,7 @@
 import re
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from lakehouse.table import (
@@ -40,7 +41,7 @@ def declared(**changes: Any) -> Table:
 def test_a_right_declaration_is_a_table() -> None:
     table = declared(checks=(Expression("units > 0", why="it was sold"), RowCount(1, None, why="something is sold")))
     assert table.qualified_name == "silver.product_units"
-    assert table.sql_schema == "product_id INT, units BIGINT, category_id INT"
+    assert table.arrow_schema.types == [pa.int32(), pa.int64(), pa.int32()]
     assert [field.nullable for field in table.arrow_schema] == [False, False, True]
     assert table.write == Replace()
 

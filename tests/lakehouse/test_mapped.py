@@ -28,7 +28,7 @@ class Stream:
 class Frame:
     """Stands for a frame of an engine that runs functions in this process, as it sent them to itself."""
 
-    def mapInArrow(self, function: Kernel, _ddl: str) -> Self:  # noqa: N802  # as PySpark names it
+    def mapInArrow(self, function: Kernel, _schema: object) -> Self:  # noqa: N802  # as PySpark names it
         self.function: Kernel = cloudpickle.loads(cloudpickle.dumps(function))
         return self
 
@@ -42,7 +42,7 @@ def test_what_a_failed_function_was_reading_stays() -> None:
     frame, stream = Frame(), Stream()
     alive = weakref.ref(stream)
     with pytest.raises(ValueError, match="no more of this"):
-        list(mapped(frame, broken, "number int").function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
+        list(mapped(frame, broken, ROWS.schema).function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
     del stream
     gc.collect()
     assert alive() is not None
@@ -51,7 +51,7 @@ def test_what_a_failed_function_was_reading_stays() -> None:
 def test_what_a_function_has_read_to_its_end_is_let_go() -> None:
     frame, stream = Frame(), Stream()
     alive = weakref.ref(stream)
-    list(mapped(frame, iter, "number int").function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
+    list(mapped(frame, iter, ROWS.schema).function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
     del stream
     gc.collect()
     assert alive() is None
@@ -60,4 +60,4 @@ def test_what_a_function_has_read_to_its_end_is_let_go() -> None:
 def test_a_function_that_fails_is_told_of_by_the_engine(engine: Engine) -> None:
     numbers = engine.session.range(3).select(F.col("id").cast("int").alias("number"))
     with pytest.raises(PySparkException, match="no more of this"):
-        mapped(mapped(numbers, broken, "number int"), iter, "number int").toArrow()
+        mapped(mapped(numbers, broken, ROWS.schema), iter, ROWS.schema).toArrow()

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from lakehouse.engine import Engine
 from lakehouse.errors import BrokenContract, StorageFailed
+from lakehouse.mapped import spark_schema
 from lakehouse.storage import Storage, held_to
 from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
 
@@ -226,7 +227,7 @@ def test_a_failing_build_keeps_its_own_error(engine: Engine, storage: Storage) -
         yield
 
     storage.create(MONTHS, "r1")
-    frame = engine.session.range(3).mapInArrow(broken, MONTHS.sql_schema)
+    frame = engine.session.range(3).mapInArrow(broken, spark_schema(MONTHS.arrow_schema))
     with pytest.raises(Exception, match="no such basket") as raised:
         if engine.commits:
             storage.write_frame(MONTHS, frame, "r2")
