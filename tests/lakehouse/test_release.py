@@ -107,6 +107,15 @@ def test_a_release_that_is_not_there_is_told_with_those_that_are(storage: Storag
         Snapshot(storage, release.latest(storage)).rows("gold.nothing")
 
 
+def test_the_newest_release_is_the_last_of_all(storage: Storage) -> None:
+    assert release.newest(storage) is None
+    begin(storage, "a run that publishes nothing")
+    assert release.newest(storage) is None
+    for name in ("BREAD", "MILK"):
+        published = publish(storage, name)
+        assert release.newest(storage) == published == release.history(storage)[-1]
+
+
 def test_readers_see_the_release_while_newer_versions_are_there(storage: Storage) -> None:
     publish(storage, "BREAD")
     begin(storage, "the next run")

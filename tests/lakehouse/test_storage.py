@@ -178,6 +178,27 @@ def test_a_restored_version_is_written_on(write: Write, storage: Storage) -> Non
     assert read(storage, MONTHS, 5) == [(2, "2024-01", 6)]
 
 
+def test_a_version_is_opened_once_and_holds_what_is_on_the_disk(write: Write, storage: Storage) -> None:
+    for rows, touched in (
+        ([(1, "2024-01", 5), (2, "2024-02", 6)], None),
+        ([(3, "2024-02", 7)], "month in ('2024-02')"),
+    ):
+        version = write(MONTHS, rows, touched)
+        opened, anew = storage.dataset(MONTHS, version), Storage(storage.root).dataset(MONTHS, version)
+        assert storage.dataset(MONTHS, version) is opened
+        assert (sorted(opened.files), opened.schema) == (sorted(anew.files), anew.schema)
+        assert opened.to_table().sort_by("source_id") == anew.to_table().sort_by("source_id")
+
+
+def test_the_log_says_whether_a_version_is_the_newest(write: Write, storage: Storage) -> None:
+    other = replace(MONTHS, name="other")
+    assert not storage.is_newest(other, 0)
+    storage.create(other, "r1")
+    assert storage.is_newest(other, 0)
+    version = write(MONTHS, [(1, "2024-01", 5)])
+    assert [storage.is_newest(MONTHS, v) for v in (version - 1, version, version + 1)] == [False, True, False]
+
+
 def test_every_reader_sees_the_same_version(write: Write, storage: Storage, spark: Engine) -> None:
     version = write(MONTHS, [(1, "2024-01", 5), (2, "2024-02", 6)])
     put(storage, MONTHS, (9, "2024-09", 9))
