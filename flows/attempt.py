@@ -172,12 +172,13 @@ class Attempt:
         if not self._is_upon_verified:
             self._check_unwritten()
         version = self.shop.versions[sales_days.TABLE.qualified_name]
+        versions = self.versions
         found = [("volume", v) for v in gates.volume_gate(self.order.storage, version, self.order.parameters)]
+        recounted = [("oracle", v) for v in self.oracle.verdicts(versions, self.new)]  # while suites still run
         suites = [("suite", v) for future in self.pending for v in future.result()]
         self.documents = self.checks.submit_documents(self.order.settings.documents)
-        versions = self.versions
         suites = [(gate, v) for gate, v in suites if versions.get(v.table) == v.version]
-        self._judge(found + suites + [("oracle", v) for v in self.oracle.verdicts(versions, self.new)])
+        self._judge(found + suites + recounted)
 
     def document(self) -> str:
         """Wait for the Data Docs of the suites; give their folder."""
@@ -269,7 +270,8 @@ class Attempt:
     def _touched(self, version: int, found: News) -> pa.Table:
         """Give months and customers of the receipts that change; lines a grown source took over are as they were."""
         columns = ["month", "customer_id", "source_id", "line_number"]
-        rows = self.order.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
+        wanted = found.touched_lines
+        rows = self.order.storage.holding(receipts.TABLE, version, wanted).to_table(columns=columns, filter=wanted)
         return rows_at_the_end(rows, found.admission.grown)
 
 

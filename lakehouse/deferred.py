@@ -1,4 +1,4 @@
-"""Modules that are loaded when something of them is first asked for."""
+"""Modules that are loaded when something of them is first asked for, or not at all."""
 
 import sys
 from importlib import import_module
@@ -18,3 +18,9 @@ def deferred(*names: str) -> None:
     """Have imports of these modules, unless they are loaded already, cost nothing before their first use."""
     for name in names:
         sys.modules.setdefault(name, Deferred(name))
+
+
+def absent(*names: str) -> None:
+    """Have imports of these modules fail, unless they are loaded already, as where nobody installed them."""
+    for name in names:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # how Python is told so

@@ -27,6 +27,7 @@ from lakehouse.objects import SCHEME, is_address
 from lakehouse.table import Table
 from lakehouse.trust import probe, reach
 
+FILE_SIZE = 1 << 22  # of which a large table has many, to be read side by side
 COMMIT_INFO = b'{"commitInfo":'
 REMEDY = "Check that it exists, may be written and has room."
 
@@ -115,6 +116,7 @@ class Storage:
                     predicate=touched,
                     schema_mode="overwrite" if touched is None else None,
                     partition_by=[table.partition] if table.partition else None,
+                    target_file_size=FILE_SIZE,
                     writer_properties=WriterProperties(compression="LZ4_RAW"),  # as small as snappy, read faster
                     commit_properties=self._made_by(run_id),
                 )
@@ -197,6 +199,13 @@ class Storage:
         version = int(opened.version())
         self._opened[table.qualified_name, version] = opened.to_pyarrow_dataset(filesystem=self._files(table))
         return version
+
+    def holding(self, table: Table, version: int, wanted: pc.Expression) -> pads.Dataset:
+        """Open only the files of a version with rows that fulfil a condition: to find them, little is read."""
+        with told("read", self.uri(table)):
+            opened = self.dataset(table, version)
+            files = [file for file in opened.get_fragments(wanted) if file.count_rows(filter=wanted)]
+            return pads.FileSystemDataset(files, opened.schema, opened.format, opened.filesystem)
 
     def rows(
         self, table: Table, version: int, columns: list[str] | None = None, filters: pc.Expression | None = None

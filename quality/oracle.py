@@ -186,7 +186,8 @@ def _add_release(
 def _rows(
     storage: Storage, table: Table, versions: Mapping[str, int], columns: list[str], wanted: pc.Expression | None = None
 ) -> pa.RecordBatchReader:
-    opened = storage.dataset(table, versions[table.qualified_name])
+    version = versions[table.qualified_name]
+    opened = storage.dataset(table, version) if wanted is None else storage.holding(table, version, wanted)
     return opened.scanner(columns=columns, filter=wanted).to_reader()
 
 

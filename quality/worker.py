@@ -21,7 +21,7 @@ from subprocess import PIPE, Popen, TimeoutExpired
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
-from lakehouse.deferred import deferred
+from lakehouse.deferred import absent, deferred
 from lakehouse.errors import LakehouseError, ServiceDown
 from quality.recount import Count, counted, recount
 from quality.verdict import Verdict
@@ -252,6 +252,7 @@ def _recount(location: str, until: int) -> Count:
 
 def _import_suites() -> None:
     deferred("altair", "scipy.stats")  # imported there for expectations not used here: a third of the time
+    absent("sqlalchemy", "pyspark.ml")  # it does without where they are not installed: a fifth of the rest
     gc.disable()  # the imports leave nothing to collect, and looking for it takes a fifth of their time
     import quality.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
 

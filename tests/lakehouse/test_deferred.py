@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.deferred import deferred
+from lakehouse.deferred import absent, deferred
 
 
 @pytest.fixture
@@ -31,6 +31,14 @@ def test_a_deferred_module_is_loaded_by_its_first_use(module: str) -> None:
 def test_what_is_loaded_already_stays(module: str) -> None:
     deferred("json")
     assert vars(sys.modules["json"])["dumps"]
+
+
+def test_an_absent_module_is_as_if_it_were_not_installed(module: str) -> None:
+    absent(module)
+    with pytest.raises(ImportError):
+        import_module(module)
+    absent("json")
+    assert vars(sys.modules["json"])["dumps"], "what is loaded stays"
 
 
 def test_the_command_line_does_not_load_what_it_defers() -> None:

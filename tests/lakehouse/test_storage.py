@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
@@ -188,6 +189,25 @@ def test_a_version_is_opened_once_and_holds_what_is_on_the_disk(write: Write, st
         assert storage.dataset(MONTHS, version) is opened
         assert (sorted(opened.files), opened.schema) == (sorted(anew.files), anew.schema)
         assert opened.to_table().sort_by("source_id") == anew.to_table().sort_by("source_id")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (pc.field("source_id") == 3, [(3, "2024-02", 7)]),
+        (pc.field("source_id").isin([1, 3]), [(1, "2024-01", 5), (3, "2024-02", 7)]),
+        (pc.field("month") == "2024-02", [(2, "2024-02", 6), (3, "2024-02", 7)]),
+        (pc.field("source_id") == 9, []),
+    ],
+)
+def test_only_files_with_such_rows_are_opened(
+    wanted: pc.Expression, expected: list[Row], write: Write, storage: Storage
+) -> None:
+    write(SOURCES, [(1, "2024-01", 5), (2, "2024-02", 6)])
+    opened = storage.holding(SOURCES, write(SOURCES, [(3, "2024-02", 7)], "source_id in (3)"), wanted)
+    found = opened.to_table(filter=wanted).to_pylist()
+    assert sorted((row["source_id"], row["month"], row["units"]) for row in found) == expected
+    assert len(opened.files) == len(expected)  # each row is in a file of its own
 
 
 def test_the_log_says_whether_a_version_is_the_newest(write: Write, storage: Storage) -> None:
