@@ -204,7 +204,7 @@ class Storage:
         """Open only the files of a version with rows that fulfil a condition: to find them, little is read."""
         with told("read", self.uri(table)):
             opened = self.dataset(table, version)
-            files = [file for file in opened.get_fragments(wanted) if file.count_rows(filter=wanted)]
+            files = [file for file in opened.get_fragments(wanted) if _has_rows(file, opened, wanted)]
             return pads.FileSystemDataset(files, opened.schema, opened.format, opened.filesystem)
 
     def rows(
@@ -281,6 +281,10 @@ def _noted(rows: pa.RecordBatchReader, broken: list[Exception]) -> pa.RecordBatc
             raise
 
     return pa.RecordBatchReader.from_batches(rows.schema, batches())
+
+
+def _has_rows(file: pads.Fragment, of: pads.Dataset, wanted: pc.Expression) -> bool:
+    return bool(file.scanner(of.schema, filter=wanted).count_rows())
 
 
 def _run_of(commit: dict[str, Any]) -> str:
