@@ -1,6 +1,5 @@
 """Random histories of a small lakehouse: after every run it is what its files and decisions say."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,11 +7,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.histories.lives import Memory, lived_through
-from tests.histories.steps import Again, Deliver, History, Run, Step, histories
+from tests.histories.steps import HISTORIES, Again, Deliver, History, Run, Step, histories
 from tests.histories.world import Kept
 
 SHARDS = 8
-HISTORIES = int(os.environ.get("LAKEHOUSE_HISTORIES", "40"))  # 200 in continuous integration
 
 
 @pytest.fixture(scope="module")
