@@ -46,9 +46,10 @@ def _look(what: str, look: Callable[[], str]) -> Finding:
 
 
 def _writable(folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder):
-        free = shutil.disk_usage(folder).free
+    """Say that a folder, or what is there of the way to it, may be written and has room; errors: OSError."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    with tempfile.NamedTemporaryFile(dir=there):
+        free = shutil.disk_usage(there).free
     if free < LEAST_FREE:
         raise OSError(f"{folder} has {free >> 20} MiB free: a run wants {LEAST_FREE >> 20}")
     return f"{folder}, {free >> 30} GiB free"

@@ -60,8 +60,13 @@ def vacuum(
         "bytes": sum(sum(files.values()) for files in found.files.values()),
     }
     show_one(facts | ({"tables": tables} if as_json else {}), as_json)
-    if tables and not as_json:
-        show(tables, as_json)
+    if not as_json:
+        if tables:
+            show(tables, as_json)
+        if found.expired:
+            verb = "would not be" if dry_run else "are not"
+            rule = f"KEEP_DAILY={settings.keep_daily}, KEEP_MONTHLY={settings.keep_monthly}"
+            print(f"Releases that neither a rule ({rule}) nor a pin keeps {verb} readable any more.")
 
 
 def _user() -> str:

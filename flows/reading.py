@@ -68,6 +68,9 @@ def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
         {"table": t.qualified_name, "version": v, "rows": opened.storage.count(t, v), "holds": t.doc} for t, v in named
     ]
     show(rows, as_json)
+    if not as_json:
+        logs = [t.qualified_name for t in catalog.tables(Layer.OPS) if t.is_log]
+        print(f"Logs, which are of no release, can be asked in SQL too: {', '.join(logs)}.")
 
 
 def query(

@@ -40,7 +40,7 @@ def quarantine_gate(accounts: pa.Table, version: int, parameters: Parameters) ->
         Verdict(
             LEDGER,
             version,
-            f"at most {limit:g} % of the lines of {row['path']} are open in quarantine",
+            f"at most {limit:g} % of the lines of {row['path']} are open in quarantine (max_quarantine_pct)",
             "critical",
             share <= limit,
             f"{lines} of {row['expected']} are, {share:.2f} %",
@@ -56,7 +56,7 @@ def volume_gate(storage: Storage, version: int, parameters: Parameters) -> list[
     total = pc.sum(days["receipts"]).as_py() or 0
     name = sales_days.TABLE.qualified_name
     enough = total >= parameters.min_rows_threshold
-    check = f"there are at least {parameters.min_rows_threshold} receipts"
+    check = f"there are at least {parameters.min_rows_threshold} receipts (min_rows_threshold)"
     return [Verdict(name, version, check, "critical", enough, f"{total} receipts", 0.0), *_unusual(days, version)]
 
 

@@ -32,6 +32,7 @@ def test_everything_that_is_missing_is_told_at_once_in_a_sentence_each(tmp_path:
     assert f"{tmp_path}/nowhere/transactions: there is no such folder" in seen["landing"]["found"]
     assert "PostgreSQL at 127.0.0.1:1/lakehouse failed: Connection refused" in seen["postgres"]["found"]
     assert "the-password" not in json.dumps(seen)
+    assert list(tmp_path.iterdir()) == [], "it only looks"
 
 
 def test_files_no_run_would_take_are_named(tmp_path: Path) -> None:

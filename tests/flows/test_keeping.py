@@ -172,7 +172,7 @@ def test_a_release_that_was_not_kept_says_so_wherever_it_is_asked_for(
 
 
 def test_pins_by_command_say_who_and_why_and_wait_for_the_writer(
-    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(house.home / "tables", tmp_path / "tables")
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
@@ -194,6 +194,11 @@ def test_pins_by_command_say_who_and_why_and_wait_for_the_writer(
             with pytest.raises(LeaseTaken):
                 change()
         keeping.vacuum(dry_run=True)
+        assert "readable any more" not in capsys.readouterr().out
+        for name in ("KEEP_DAILY", "KEEP_MONTHLY"):
+            monkeypatch.setenv(name, "0")
+        keeping.vacuum(dry_run=True)
+        assert "(KEEP_DAILY=0, KEEP_MONTHLY=0) nor a pin keeps would not be readable" in capsys.readouterr().out
 
 
 def test_a_rebuild_of_a_release_by_other_code_says_so(house: House) -> None:

@@ -207,7 +207,7 @@ def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, Sample
     asked = ("run", "--source", sample[0], "--no-prefect", "--min-rows-threshold", 5_000)
     done = lakehouse(tmp_path, *asked)
     assert done.returncode == 3
-    assert "there are at least 5000 receipts: 4000 receipts" in done.stderr
+    assert "there are at least 5000 receipts (min_rows_threshold): 4000 receipts" in done.stderr
     assert lakehouse(tmp_path, "status").returncode == 1
     assert not (tmp_path / "exports").exists()
 

@@ -22,6 +22,11 @@ def test_identifiers_can_be_copied_and_amounts_can_be_read(capsys: pytest.Captur
     assert capsys.readouterr().out.split() == ["source_id", "units", "-5774654550954470612", "1,234,567"]
 
 
+def test_a_list_of_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show_one({"different": [], "equal": 16}, as_json=False)
+    assert capsys.readouterr().out.split() == ["different", "none", "equal", "16"]
+
+
 def test_json_has_no_number_that_json_has_not(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"a": float("nan"), "b": [float("inf"), 1.5], "c": Decimal(2)}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [None, 1.5], "c": 2}]

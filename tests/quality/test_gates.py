@@ -90,9 +90,9 @@ def test_each_source_has_its_own_share() -> None:
         account("c.csv", 10, 10, hop="landing to silver"),
     )
     assert broken(quarantine_gate(rows, 7, validated())) == [
-        "ops.ledger (version 7): it is not true that at most 5 % of the lines of b.csv are open in quarantine: "
+        "ops.ledger (version 7): it is not true that at most 5 % of the lines of b.csv are open in quarantine (max_quarantine_pct): "
         "1 of 10 are, 10.00 %.",
-        "ops.ledger (version 7): it is not true that at most 5 % of the lines of c.csv are open in quarantine: "
+        "ops.ledger (version 7): it is not true that at most 5 % of the lines of c.csv are open in quarantine (max_quarantine_pct): "
         "10001 of 200000 are, 5.00 %.",
     ]
 
@@ -107,7 +107,10 @@ def test_waived_lines_do_not_count_in_the_share() -> None:
 def test_too_few_receipts_break_the_volume(tmp_path: Path, receipts: int, passed: bool) -> None:
     found = volume(tmp_path, {MONDAY: receipts - 400, MONDAY + timedelta(days=1): 400})
     assert found[0].passed is passed
-    sentence = "silver.sales_days (version 1): it is not true that there are at least 1000 receipts: 999 receipts."
+    sentence = (
+        "silver.sales_days (version 1): it is not true that there are at least 1000 receipts (min_rows_threshold): "
+        "999 receipts."
+    )
     assert broken(found) == ([] if passed else [sentence])
 
 
