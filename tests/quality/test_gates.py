@@ -90,9 +90,11 @@ def test_each_source_has_its_own_share() -> None:
         account("c.csv", 10, 10, hop="landing to silver"),
     )
     assert broken(quarantine_gate(rows, 7, validated())) == [
-        "ops.ledger (version 7): it is not true that at most 5 % of the lines of b.csv are open in quarantine (max_quarantine_pct): "
+        "ops.ledger (version 7): it is not true that at most 5 % of the lines of b.csv are open in quarantine "
+        "(max_quarantine_pct): "
         "1 of 10 are, 10.00 %.",
-        "ops.ledger (version 7): it is not true that at most 5 % of the lines of c.csv are open in quarantine (max_quarantine_pct): "
+        "ops.ledger (version 7): it is not true that at most 5 % of the lines of c.csv are open in quarantine "
+        "(max_quarantine_pct): "
         "10001 of 200000 are, 5.00 %.",
     ]
 
