@@ -270,8 +270,7 @@ class Attempt:
     def _touched(self, version: int, found: News) -> pa.Table:
         """Give months and customers of the receipts that change; lines a grown source took over are as they were."""
         columns = ["month", "customer_id", "source_id", "line_number"]
-        wanted = found.touched_lines
-        rows = self.order.storage.holding(receipts.TABLE, version, wanted).to_table(columns=columns, filter=wanted)
+        rows = self.order.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
         return rows_at_the_end(rows, found.admission.grown)
 
 

@@ -1,5 +1,6 @@
 """Whether a run would find what it needs."""
 
+import os
 import platform
 import shutil
 import tempfile
@@ -47,7 +48,7 @@ def _look(what: str, look: Callable[[], str]) -> Finding:
 
 def _writable(folder: Path) -> str:
     """Say that a folder, or what is there of the way to it, may be written and has room; errors: OSError."""
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
     with tempfile.NamedTemporaryFile(dir=there):
         free = shutil.disk_usage(there).free
     if free < LEAST_FREE:
@@ -77,9 +78,10 @@ def _landing(settings: Settings) -> str:
 
 
 def _engine(settings: Settings) -> str:
-    started = engine.start(settings)
-    try:
-        rows = started.session.range(3).count()
-    finally:
-        started.stop()
+    with tempfile.TemporaryDirectory() as logs:
+        started = engine.start(settings.model_copy(update={"logs_path": Path(logs)}))
+        try:
+            rows = started.session.range(3).count()
+        finally:
+            started.stop()
     return f"{started.name} counts to {rows}"

@@ -65,8 +65,10 @@ def vacuum(
             show(tables, as_json)
         if found.expired:
             verb = "would not be" if dry_run else "are not"
-            rule = f"KEEP_DAILY={settings.keep_daily}, KEEP_MONTHLY={settings.keep_monthly}"
-            print(f"Releases that neither a rule ({rule}) nor a pin keeps {verb} readable any more.")
+            rule = f"KEEP_DAILY={settings.keep_daily} and KEEP_MONTHLY={settings.keep_monthly}"
+            print(
+                f"What expired {verb} readable any more: by {rule}; `lakehouse releases` says as what others are kept."
+            )
 
 
 def _user() -> str:

@@ -69,7 +69,9 @@ def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
     ]
     show(rows, as_json)
     if not as_json:
-        logs = [t.qualified_name for t in catalog.tables(Layer.OPS) if t.is_log]
+        logs = [
+            t.qualified_name for t in catalog.tables(Layer.OPS) if t.is_log and opened.storage.version(t) is not None
+        ]
         print(f"Logs, which are of no release, can be asked in SQL too: {', '.join(logs)}.")
 
 

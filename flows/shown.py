@@ -81,6 +81,6 @@ def _text(value: object) -> str:
         case Mapping():
             return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
         case list() | tuple():
-            return " ".join(map(_text, value)) or "none"
+            return " ".join(map(_text, value)) if value else "none"
         case _:
             return visible(str(value))

@@ -113,7 +113,6 @@ def _sail(settings: Settings) -> Engine:
     session = _session(address)
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
-    session.client.disable_reattachable_execute()  # no network between us that could lose an answer
     return Engine("sail", session, address, server, rows_in_memory, root=settings.root, door=_door(settings.root))
 
 

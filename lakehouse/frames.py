@@ -7,7 +7,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from lakehouse.mapped import mapped, spark_schema
+from lakehouse.mapped import mapped
+from lakehouse.schemas import spark_schema
 from lakehouse.table import Table
 
 Kernel = Callable[[pa.Table], pa.Table]

@@ -2,6 +2,9 @@
 
 What a failed function was reading hangs on the traceback of its error. Sail ends that stream where the error is
 forgotten, which may be the very thread that fills the stream: it would wait for itself, and panic.
+
+What panics while the batches are made, Python gets as an exception that is no `Exception`. Sail takes the like for the
+end of the rows, and would go on without those that are missing: here it becomes an error.
 """
 
 from collections import deque
@@ -9,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import StructType
+
+from lakehouse.schemas import spark_schema
 
 Function = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -22,14 +25,15 @@ def mapped(frame: DataFrame, function: Function, schema: pa.Schema) -> DataFrame
     return frame.mapInArrow(lambda batches: _remembered(function, batches), spark_schema(schema))
 
 
-def spark_schema(schema: pa.Schema) -> StructType:
-    """Give a schema as Spark's; given as text, an engine would be asked each time what it means."""
-    return from_arrow_schema(pa.schema([field.with_nullable(True) for field in schema]))
-
-
 def _remembered(function: Function, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     try:
         yield from function(batches)
     except Exception as error:
         _errors.append(error)
         raise
+    except GeneratorExit:
+        raise
+    except BaseException as panic:
+        failed = RuntimeError(f"the engine failed: {panic}")
+        _errors.append(failed)
+        raise failed from panic

@@ -20,8 +20,8 @@ from lakehouse.errors import BuildFailed, InputFailed
 from lakehouse.frames import Earlier, streamed
 from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
-from lakehouse.mapped import spark_schema
 from lakehouse.parameters import Parameters
+from lakehouse.schemas import spark_schema
 from lakehouse.storage import Storage
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
 
@@ -207,7 +207,10 @@ def _reason(said: str) -> tuple[str, str]:
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:
-    """Give exactly the declared columns, cast, floats rounded half up to their digits the same way on every engine."""
+    """Give exactly the declared columns, cast, floats rounded half up to their digits the same way on every engine.
+
+    The result knows its schema: no engine need be asked for it.
+    """
     chosen = []
     for column in table.columns:
         value = F.col(column.name)
@@ -255,9 +258,10 @@ def _carried(shop: Workshop, table: Table) -> DataFrame:
 
 
 def _read(shop: Workshop, table: Table) -> DataFrame:
-    """Open a table at its version."""
+    """Open a table at its version, with the schema that has, for which no engine need be asked any more."""
     reader = shop.engine.session.read.format("delta").option("versionAsOf", shop.versions[table.qualified_name])
-    return reader.load(shop.engine.way_to(shop.storage.uri(table))).to(spark_schema(table.arrow_schema))
+    frame = reader.load(shop.engine.way_to(shop.storage.uri(table)))
+    return frame.to(spark_schema(shop.storage.dataset(table, shop.versions[table.qualified_name]).schema))
 
 
 def _earlier(shop: Workshop, table: Table) -> Earlier | None:

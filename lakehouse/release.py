@@ -64,14 +64,17 @@ class Snapshot:
     release: Release
 
     def dataset(self, name: str) -> pads.Dataset:
-        """Open a table by its qualified name; errors: NotFound."""
-        if name not in self.release.tables:
-            raise NotFound("table in the release", name, sorted(self.release.tables))
-        return self.storage.dataset(catalog.entry(name).table, self.release.tables[name])
+        """Open a table by its qualified name; errors: NotFound, StorageFailed."""
+        return self.storage.dataset(*self._named(name))
 
     def rows(self, name: str, columns: list[str] | None = None, filters: pc.Expression | None = None) -> pa.Table:
-        """Read a table by its qualified name."""
-        return self.dataset(name).to_table(columns=columns, filter=filters)
+        """Read a table by its qualified name; errors: NotFound, StorageFailed."""
+        return self.storage.rows(*self._named(name), columns, filters)
+
+    def _named(self, name: str) -> tuple[Table, int]:
+        if name not in self.release.tables:
+            raise NotFound("table in the release", name, sorted(self.release.tables))
+        return catalog.entry(name).table, self.release.tables[name]
 
 
 def by_group(opened: Snapshot) -> dict[str, Snapshot]:
@@ -94,12 +97,12 @@ def history(storage: Storage) -> list[Release]:
 
 
 def newest(storage: Storage) -> Release | None:
-    """Give the newest release, None where there is none, however many there were."""
+    """Give the newest release, reading no other; None where there is none."""
     version = storage.version(releases.TABLE)
-    numbers = storage.rows(releases.TABLE, version, ["release_id"])["release_id"] if version is not None else []
-    if version is None or not len(numbers):
+    if version is None:
         return None
-    return _read(storage, version, pc.field("release_id") == pc.max(numbers))[0]
+    last = pc.max(storage.rows(releases.TABLE, version, ["release_id"])["release_id"]).as_py()
+    return None if last is None else _read(storage, version, pc.field("release_id") == last)[0]
 
 
 def latest(storage: Storage) -> Release:
@@ -149,6 +152,7 @@ def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
 def commit(storage: Storage, release: Release, base: Base) -> None:
     """Publish: one row, on top of the lease's last commit, when every version since the base is this run's own.
 
+    What does not open is not published.
     Errors: ForeignWrite, LeaseLost, StorageFailed.
     """
     for name, version in release.tables.items():
@@ -156,12 +160,13 @@ def commit(storage: Storage, release: Release, base: Base) -> None:
         for written, run_id in sorted(writers.items()):
             if run_id != release.run_id:
                 raise ForeignWrite(name, written, run_id or "nobody we know")
+        storage.dataset(catalog.entry(name).table, version)
     base.lease.publish(asdict(release))
 
 
 def roll_back(storage: Storage, release_id: int, lease: Lease, now: datetime) -> Release:
     """Publish an older release as the newest."""
-    wanted, newest = at(storage, release_id), latest(storage)
-    again = replace(wanted, release_id=newest.release_id + 1, parent=newest.release_id, published_at=now)
+    wanted, last = at(storage, release_id), latest(storage)
+    again = replace(wanted, release_id=last.release_id + 1, parent=last.release_id, published_at=now)
     lease.publish(asdict(again))
     return again

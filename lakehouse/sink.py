@@ -6,6 +6,7 @@ number, against which the rows received are held. On 1.1 million receipts this t
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Sink:
     """Batches on their way; `is_over` says that nobody takes them any more."""
 
     batches: Queue[pa.RecordBatch | None] = field(default_factory=lambda: Queue(DEPTH))
+    begun: deque[int] = field(default_factory=deque)  # an entry for each partition, whether or not it comes to its end
     is_over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -71,13 +73,14 @@ def _handed_over(frame: DataFrame) -> Iterator[pa.RecordBatch]:
         del _sinks[number]
     if errors:
         raise errors[0]
-    if received != sum(counts):
+    if received != sum(counts) or len(sink.begun) != len(counts):
         raise RowsLost(sum(counts), received)
 
 
 def hand_over(batches: Iterable[pa.RecordBatch], number: int) -> Iterator[pa.RecordBatch]:
     """Give the batches of one partition to a sink; yield how many rows they had."""
     sink, rows = _sinks[number], 0
+    sink.begun.append(1)
     for batch in batches:
         rows += batch.num_rows
         _put(sink, batch)

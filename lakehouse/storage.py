@@ -17,10 +17,11 @@ import pyarrow.dataset as pads
 from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import FileSystem, FileType, LocalFileSystem, PyFileSystem, S3FileSystem, SubTreeFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, S3FileSystem, SubTreeFileSystem
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from lakehouse import delta_log
 from lakehouse.durable import durable
 from lakehouse.errors import BrokenContract, StorageFailed
 from lakehouse.objects import SCHEME, is_address
@@ -28,7 +29,6 @@ from lakehouse.table import Table
 from lakehouse.trust import probe, reach
 
 FILE_SIZE = 1 << 22  # of which a large table has many, to be read side by side
-COMMIT_INFO = b'{"commitInfo":'
 REMEDY = "Check that it exists, may be written and has room."
 
 
@@ -36,7 +36,7 @@ REMEDY = "Check that it exists, may be written and has room."
 class Storage:
     """The Delta tables under one root folder; `epoch` numbers the lease under which they are written.
 
-    A version that was opened for reading stays open: it never changes.
+    A version that was opened for reading stays open, also for whoever writes under another epoch: it never changes.
     """
 
     root: str
@@ -65,8 +65,7 @@ class Storage:
     def is_newest(self, table: Table, version: int) -> bool:
         """Say whether the log of a table has a version and none after it; False when that cannot be told so fast."""
         with told("read", self.uri(table)):
-            there, after = self._files(table).get_file_info([_entry(version), _entry(version + 1)])
-            return bool(there.is_file and after.type is FileType.NotFound)
+            return delta_log.is_newest(self._files(table), version)
 
     def create(self, table: Table, run_id: str) -> int:
         """Make an empty table at version 0 where there is none; give the newest version."""
@@ -120,7 +119,7 @@ class Storage:
                     writer_properties=WriterProperties(compression="LZ4_RAW"),  # as small as snappy, read faster
                     commit_properties=self._made_by(run_id),
                 )
-                return self._kept_open(table, target)
+            return self._kept_open(table, target)
         except StorageFailed:
             if broken:  # not the storage: the rows
                 raise broken[0] from None
@@ -176,43 +175,43 @@ class Storage:
 
     def writers(self, table: Table, since: int, version: int) -> dict[int, str]:
         """Give the run that made each version after `since` up to `version`; an empty name where none says so."""
-        return {made: _run_of(self._commit(table, made)) for made in range(since + 1, version + 1)}
+        return {made: delta_log.run_of(self._commit(table, made)) for made in range(since + 1, version + 1)}
 
     def _commit(self, table: Table, version: int) -> dict[str, Any]:
-        """Read from the log what the commit that made a version says of itself."""
         with told("read", self.uri(table)):
-            with self._files(table).open_input_stream(_entry(version)) as log:
-                actions = log.read().splitlines()
-            said = [json.loads(action)["commitInfo"] for action in actions if action.startswith(COMMIT_INFO)]
-            return said[0] if said else {}
+            return delta_log.commit_info(self._files(table), version)
 
     def dataset(self, table: Table, version: int) -> pads.Dataset:
         """Open a version for reading by Arrow and DuckDB."""
         key = table.qualified_name, version
         if key not in self._opened:
             with told("read", self.uri(table)):
-                self._kept_open(table, self._open(table, version))
+                opened = self._open(table, version)
+            self._kept_open(table, opened)
         return self._opened[key]
 
     def _kept_open(self, table: Table, opened: DeltaTable) -> int:
         """Keep a version for those who read it; give its number."""
         version = int(opened.version())
-        self._opened[table.qualified_name, version] = opened.to_pyarrow_dataset(filesystem=self._files(table))
+        with told("read", self.uri(table)):
+            self._opened[table.qualified_name, version] = opened.to_pyarrow_dataset(filesystem=self._files(table))
         return version
 
     def holding(self, table: Table, version: int, wanted: pc.Expression) -> pads.Dataset:
         """Open only the files of a version with rows that fulfil a condition: to find them, little is read."""
         with told("read", self.uri(table)):
             opened = self.dataset(table, version)
-            files = [file for file in opened.get_fragments(wanted) if _has_rows(file, opened, wanted)]
+            scans = ((file, file.scanner(opened.schema, filter=wanted)) for file in opened.get_fragments(wanted))
+            files = [file for file, scan in scans if scan.count_rows()]
             return pads.FileSystemDataset(files, opened.schema, opened.format, opened.filesystem)
 
     def rows(
         self, table: Table, version: int, columns: list[str] | None = None, filters: pc.Expression | None = None
     ) -> pa.Table:
         """Read a version into memory."""
+        opened = self.dataset(table, version) if filters is None else self.holding(table, version, filters)
         with told("read", self.uri(table)):
-            return self.dataset(table, version).to_table(columns=columns, filter=filters)
+            return opened.to_table(columns=columns, filter=filters)
 
     def count(self, table: Table, version: int) -> int:
         """Count a version's rows."""
@@ -240,11 +239,6 @@ class Storage:
         if is_address(self.root):
             reach(self.root)
         return DeltaTable(self.uri(table), version=version)
-
-
-def _entry(version: int) -> str:
-    """Give where a table's log has the commit of a version."""
-    return f"_delta_log/{version:020d}.json"
 
 
 @cache
@@ -283,16 +277,6 @@ def _noted(rows: pa.RecordBatchReader, broken: list[Exception]) -> pa.RecordBatc
     return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
-def _has_rows(file: pads.Fragment, of: pads.Dataset, wanted: pc.Expression) -> bool:
-    return bool(file.scanner(of.schema, filter=wanted).count_rows())
-
-
-def _run_of(commit: dict[str, Any]) -> str:
-    """Give the run a commit names: delta-rs keeps it as a field, Spark in one text."""
-    told = json.loads(commit.get("userMetadata") or "{}")
-    return str(commit.get("run_id") or told.get("run_id") or "")
-
-
 def _named(error: PySparkException, table: Table, where: str) -> Exception:
     """Give what an engine says of a commit one of our names; what a build raised keeps its own."""
     said = str(error)
@@ -310,6 +294,6 @@ def told(action: str, where: str) -> Iterator[None]:
         yield
     except TableNotFoundError:
         raise
-    except (DeltaError, OSError) as error:
+    except (DeltaError, OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())[:300]
         raise StorageFailed(action, where, reason, REMEDY) from error

@@ -11,9 +11,9 @@ from lakehouse import catalog
 from lakehouse.engine import Engine
 from lakehouse.frames import Earlier
 from lakehouse.kernels.digest import digest
-from lakehouse.mapped import spark_schema
 from lakehouse.parameters import Parameters
 from lakehouse.refresh import conformed
+from lakehouse.schemas import spark_schema
 from lakehouse.table import BIGINT, BOOLEAN, DATE, DOUBLE, INT, INTS, STRING, TIMESTAMP, Table
 
 Row = dict[str, Any]

@@ -15,6 +15,7 @@ from lakehouse.storage import Storage
 from lakehouse.table import Layer
 
 KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
+SAFE_SECONDS = 900  # a run on Spark takes minutes where much else is at work
 SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
 START = "\nfrom deployments.entry import main\nmain()\n"
 
@@ -24,7 +25,7 @@ def lakehouse(
 ) -> subprocess.CompletedProcess[str]:
     """Run `lakehouse ARGUMENTS`; `before` is Python that runs in its process first."""
     command, given = _asked(home, arguments, env, before)
-    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=SAFE_SECONDS, check=False)
 
 
 def _asked(

@@ -35,6 +35,11 @@ def test_everything_that_is_missing_is_told_at_once_in_a_sentence_each(tmp_path:
     assert list(tmp_path.iterdir()) == [], "it only looks"
 
 
+def test_a_home_that_is_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to(tmp_path / "nowhere")
+    assert not found(tmp_path / "home", 1)["home"]["is_well"]
+
+
 def test_files_no_run_would_take_are_named(tmp_path: Path) -> None:
     write_sample(tmp_path / "source", receipts=400, days=2, stores=2)
     (tmp_path / "source" / "transactions" / "empty.csv").write_bytes(b"")

@@ -198,7 +198,9 @@ def test_pins_by_command_say_who_and_why_and_wait_for_the_writer(
         for name in ("KEEP_DAILY", "KEEP_MONTHLY"):
             monkeypatch.setenv(name, "0")
         keeping.vacuum(dry_run=True)
-        assert "(KEEP_DAILY=0, KEEP_MONTHLY=0) nor a pin keeps would not be readable" in capsys.readouterr().out
+        assert (
+            "What expired would not be readable any more: by KEEP_DAILY=0 and KEEP_MONTHLY=0" in capsys.readouterr().out
+        )
 
 
 def test_a_rebuild_of_a_release_by_other_code_says_so(house: House) -> None:

@@ -47,6 +47,22 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a release of the sample that nothing checked; nobody changes it."""
+    folder = tmp_path_factory.mktemp("published")
+    write_sample(folder / "source", receipts=400, days=40)
+    done(folder / "home", *PLAIN, folder / "source", "--no-checks")
+    return folder / "home"
+
+
+@pytest.fixture
+def unchecked(published: Path, tmp_path: Path) -> Path:
+    """A home of the test's own with such a release."""
+    another = shutil.ignore_patterns("postgres")  # whose server may still run: the next run makes one
+    return shutil.copytree(published, tmp_path / "home", symlinks=True, ignore=another)
+
+
 def done(home: Path, *arguments: object, before: str = "", code: int = 0, **env: str) -> str:
     ended = lakehouse(home, *arguments, before=before, env=env)
     assert ended.returncode == code, ended.stderr
@@ -104,10 +120,8 @@ def test_upon_a_checked_release_the_rows_that_come_are_checked(tmp_path: Path, s
     assert [row["verified"] for row in answer(home, "releases")] == [True, True]
 
 
-def test_files_and_postgresql_do_not_mix(tmp_path: Path, source: Path) -> None:
-    home = tmp_path / "home"
-    done(home, *PLAIN, source, "--no-checks")
-    told = done(home, *PLAIN, source, "--no-checks", code=2, TRANSACTIONS_SOURCE="postgres")
+def test_files_and_postgresql_do_not_mix(unchecked: Path, source: Path) -> None:
+    told = done(unchecked, *PLAIN, source, "--no-checks", code=2, TRANSACTIONS_SOURCE="postgres")
     assert "TRANSACTIONS_SOURCE is 'postgres': it must be 'files', as in this lakehouse so far" in told
 
 
@@ -127,12 +141,13 @@ def test_exports_are_made_again_where_one_is_missing_or_they_are_anothers(tmp_pa
     assert json.loads(totals.read_bytes())["total_transactions"] < first["total_transactions"]
 
 
-def test_a_front_end_that_missed_a_release_is_caught_up_without_news(tmp_path: Path, source: Path) -> None:
-    home, front = tmp_path / "home", tmp_path / "front"
-    done(home, *PLAIN, source, "--no-checks")
+def test_a_front_end_that_missed_a_release_is_caught_up_without_news(
+    tmp_path: Path, unchecked: Path, source: Path
+) -> None:
+    front = tmp_path / "front"
     front.mkdir()
     (front / ".unfinished-sync.json").write_text("garbage")
-    done(home, *PLAIN, source, "--no-checks", "--sync", FRONTEND_PATH=str(front))
+    done(unchecked, *PLAIN, source, "--no-checks", "--sync", FRONTEND_PATH=str(front))
     assert (front / "summary" / "basic_metrics.json").exists()
 
 
@@ -157,19 +172,15 @@ def test_a_table_that_the_code_has_no_more_is_in_no_later_release(
     assert changed == set()
 
 
-def test_without_anything_in_the_landing_any_more_nothing_is_new(tmp_path: Path, source: Path) -> None:
-    home = tmp_path / "home"
-    done(home, *PLAIN, source, "--no-checks")
+def test_without_anything_in_the_landing_any_more_nothing_is_new(unchecked: Path, source: Path) -> None:
     for file in (source / "transactions").iterdir():
         file.unlink()
-    assert "Nothing new since release 1" in done(home, *PLAIN, source, "--no-checks")
+    assert "Nothing new since release 1" in done(unchecked, *PLAIN, source, "--no-checks")
 
 
-def test_a_run_that_fails_at_its_first_look_is_in_the_log_of_runs(tmp_path: Path, source: Path) -> None:
-    home = tmp_path / "home"
-    done(home, *PLAIN, source, "--no-checks")
-    assert "there is no such folder" in done(home, "run", "--source", tmp_path / "nowhere", code=1)
-    assert answer(home, "status")["last_run"].startswith("failed")
+def test_a_run_that_fails_at_its_first_look_is_in_the_log_of_runs(tmp_path: Path, unchecked: Path) -> None:
+    assert "there is no such folder" in done(unchecked, "run", "--source", tmp_path / "nowhere", code=1)
+    assert answer(unchecked, "status")["last_run"].startswith("failed")
 
 
 def test_a_sync_waits_for_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,9 +233,8 @@ sys.exit(0)
         ("select 1 as a, 2 as a", "Several columns are named a"),
     ],
 )
-def test_a_result_that_cannot_be_shown_whole_is_refused(tmp_path: Path, source: Path, sql: str, said: str) -> None:
-    done(tmp_path / "home", *PLAIN, source, "--no-checks")
-    assert said in done(tmp_path / "home", "query", sql, code=2)
+def test_a_result_that_cannot_be_shown_whole_is_refused(unchecked: Path, sql: str, said: str) -> None:
+    assert said in done(unchecked, "query", sql, code=2)
 
 
 @pytest.mark.parametrize("address", ["foo", "http://[bad", "ftp://host", "http://a b", "http://me:secret@host"])

@@ -1,6 +1,5 @@
 """The steps of a history, and how random ones are made: plain values, so that a history can be printed and replayed."""
 
-import os
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -10,7 +9,6 @@ from tests.histories.shop import BROKEN, REFERENCES, UNREADABLE
 PATHS = ("transactions/a.csv", "transactions/b.csv", "transactions/c.csv")
 DAYS = ("2024-01-10", "2024-01-31", "2024-02-01", "2024-02-29", "2024-03-31", "2019-05-01")
 MOST_STEPS = 12
-HISTORIES = int(os.environ.get("LAKEHOUSE_HISTORIES", "40"))  # 200 in continuous integration
 
 
 @dataclass(frozen=True)

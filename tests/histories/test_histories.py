@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.histories.lives import Memory, lived_through
-from tests.histories.steps import HISTORIES, Again, Deliver, History, Run, Step, histories
+from tests.histories.share import HISTORIES
+from tests.histories.steps import Again, Deliver, History, Run, Step, histories
 from tests.histories.world import Kept
 
 SHARDS = 8

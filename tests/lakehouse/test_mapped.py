@@ -61,3 +61,38 @@ def test_a_function_that_fails_is_told_of_by_the_engine(engine: Engine) -> None:
     numbers = engine.session.range(3).select(F.col("id").cast("int").alias("number"))
     with pytest.raises(PySparkException, match="no more of this"):
         mapped(mapped(numbers, broken, ROWS.schema), iter, ROWS.schema).toArrow()
+
+
+class Panic(BaseException):
+    """Stands for what Python gets of a panic: it is no Exception."""
+
+
+def test_a_panic_of_the_engine_becomes_an_error_and_does_not_end_the_rows() -> None:
+    def panicking() -> Iterator[pa.RecordBatch]:
+        yield ROWS
+        raise Panic("out of range")
+
+    frame = Frame()
+    mapped(frame, iter, ROWS.schema)  # type: ignore[arg-type]  # see Frame
+    given = frame.function(panicking())
+    assert next(given) == ROWS
+    with pytest.raises(RuntimeError, match="the engine failed: out of range"):
+        next(given)
+
+
+def test_who_wants_no_more_ends_a_function_without_an_error() -> None:
+    frame = Frame()
+    mapped(frame, iter, ROWS.schema)  # type: ignore[arg-type]  # see Frame
+    given = frame.function([ROWS, ROWS])
+    assert next(given) == ROWS
+    given.close()  # type: ignore[attr-defined]  # a generator
+
+
+def test_where_sail_panics_no_row_is_lost_in_silence(sail: Engine) -> None:
+    """A panic while one partition's rows are made, after the other one's were given."""
+    panics = F.when(F.col("id") < 500, "well").otherwise(F.format_number("id", 2**31 - 1))
+    rows = sail.session.range(0, 1_000, 1, 2).select("id", panics.alias("text"))
+    schema = pa.schema({"id": pa.int64(), "text": pa.string()})
+    for read in (lambda: sail.rows(rows, schema).read_all(), lambda: mapped(rows, iter, schema).toArrow()):
+        with pytest.raises(PySparkException, match="the engine failed: Formatting argument out of range"):
+            read()

@@ -29,7 +29,7 @@ from lakehouse.parameters import Parameters
 from lakehouse.refresh import MISREAD, Building, Scope, Workshop, Written, condition, digest_of, refresh, urgent_first
 from lakehouse.silver import customers, product_categories, receipts, sales_days
 from lakehouse.storage import Storage
-from lakehouse.table import Table
+from lakehouse.table import STRING, Column, Table
 from tests.rows import Row, arrow_rows
 
 ENTRY = catalog.entry
@@ -69,6 +69,14 @@ def test_a_table_is_built_of_the_versions_at_hand(shop: Workshop) -> None:
     assert (written.version, written.rows, written.digest) == (1, 1, None)
     assert shop.versions[DAYS] == 1
     assert days(shop) == [(date(2024, 1, 5), 2)]
+
+
+def test_an_input_may_lack_a_column_that_is_declared_by_now(shop: Workshop) -> None:
+    given(shop, receipts.TABLE, [receipt("2024-01-05", 1)])
+    ticket = Column("ticket", STRING, "The ticket's number.", nullable=True)
+    newer = replace(receipts.TABLE, columns=(*receipts.TABLE.columns, ticket))
+    refresh(shop, replace(ENTRY(DAYS), table=replace(sales_days.TABLE, inputs={"receipts": newer})))
+    assert days(shop) == [(date(2024, 1, 5), 1)]
 
 
 def test_a_failure_is_told_when_nothing_asked_for_is_being_written_any_more(shop: Workshop) -> None:

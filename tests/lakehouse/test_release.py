@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from lakehouse import lease, release
-from lakehouse.errors import ForeignWrite, LeaseLost, NotFound, NothingPublished
+from lakehouse.errors import ForeignWrite, LeaseLost, NotFound, NothingPublished, StorageFailed
 from lakehouse.lease import Lease
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.silver import categories, product_categories
@@ -176,6 +176,15 @@ def test_a_late_write_of_a_dead_run_never_slips_into_a_release(storage: Storage)
     with pytest.raises(ForeignWrite, match=told):
         release.commit(storage, released(base, tables=versions), base)
     assert seen(storage) == ["BREAD"]
+
+
+def test_a_table_that_does_not_open_is_not_published(storage: Storage) -> None:
+    publish(storage, "BREAD")
+    base = begin(storage, "a run")
+    Path(storage.uri(NAMES), "_delta_log", "00000000000000000000.json").unlink()
+    with pytest.raises(StorageFailed, match="Could not read .*/silver/categories"):
+        release.commit(Storage(storage.root), released(base), base)
+    assert len(release.history(storage)) == 1
 
 
 def test_of_two_that_publish_at_once_one_wins(storage: Storage) -> None:

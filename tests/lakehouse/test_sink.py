@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 import pyarrow as pa
+import pytest
 
+from lakehouse.errors import RowsLost
 from lakehouse.sink import rows_in_memory
 
 ROWS = pa.record_batch([pa.array([1, 2], pa.int32())], ["number"])
@@ -38,3 +40,17 @@ def test_a_stream_that_the_engines_own_thread_drops_ends_without_a_word() -> Non
     assert engine.streams[0].read_next_batch() == ROWS
     engine.is_abandoned.set()
     assert engine.is_over.wait(PATIENCE_SECONDS)
+
+
+class Forgetful(Engine):
+    """Stands for an engine that begins a partition and does not tell of its end."""
+
+    def toArrow(self) -> pa.Table:  # noqa: N802  # as PySpark names it
+        whole = list(self.kernel([ROWS]))
+        next(self.kernel([]))
+        return pa.Table.from_batches(whole)
+
+
+def test_a_partition_that_was_begun_and_never_ended_is_missed() -> None:
+    with pytest.raises(RowsLost):
+        rows_in_memory(Forgetful(), ROWS.schema).read_all()  # type: ignore[arg-type]  # as above

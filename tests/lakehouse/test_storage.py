@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from lakehouse.engine import Engine
 from lakehouse.errors import BrokenContract, StorageFailed
-from lakehouse.mapped import spark_schema
+from lakehouse.schemas import spark_schema
 from lakehouse.storage import Storage, held_to
 from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
 
@@ -208,6 +208,37 @@ def test_only_files_with_such_rows_are_opened(
     found = opened.to_table(filter=wanted).to_pylist()
     assert sorted((row["source_id"], row["month"], row["units"]) for row in found) == expected
     assert len(opened.files) == len(expected)  # each row is in a file of its own
+
+
+@pytest.mark.parametrize("filters", [None, pc.field("source_id") == 1])
+def test_a_damaged_file_is_told_in_a_sentence(filters: pc.Expression | None, storage: Storage) -> None:
+    version = put(storage, MONTHS, (1, "2024-01", 5))
+    (file,) = Path(storage.uri(MONTHS)).rglob("*.parquet")
+    file.write_bytes(b"damaged" + file.read_bytes()[7:-8] + b"damaged!")
+    with pytest.raises(StorageFailed, match="Could not read"):
+        storage.rows(MONTHS, version, filters=filters)
+
+
+@pytest.mark.parametrize(
+    ("commit", "said"),
+    [(b"", "is cut short"), (b'{"commitInfo":{"run_id":"r1', "is cut short"), (None, "No such file")],
+)
+def test_a_commit_that_cannot_be_read_is_told(commit: bytes | None, said: str, storage: Storage) -> None:
+    version = put(storage, MONTHS, (1, "2024-01", 5))
+    assert storage.writers(MONTHS, 0, version) == {version: "r1"}
+    file = Path(storage.uri(MONTHS), "_delta_log", f"{version:020d}.json")
+    file.unlink()
+    if commit is not None:
+        file.write_bytes(commit)
+    with pytest.raises(StorageFailed, match=said):
+        storage.writers(MONTHS, 0, version)
+
+
+def test_a_commit_that_says_nothing_of_itself_is_nobody_s(storage: Storage) -> None:
+    version = put(storage, MONTHS, (1, "2024-01", 5))
+    file = Path(storage.uri(MONTHS), "_delta_log", f"{version:020d}.json")
+    file.write_bytes(b"".join(line for line in file.read_bytes().splitlines(True) if b"commitInfo" not in line))
+    assert storage.writers(MONTHS, 0, version) == {version: ""}
 
 
 def test_the_log_says_whether_a_version_is_the_newest(write: Write, storage: Storage) -> None:
