@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from lakehouse.deferred import deferred
+from lakehouse.deferred import deferred, unused
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import load_settings
 from quality.worker import start_ahead
@@ -23,7 +23,8 @@ def main() -> NoReturn:
     gc.set_threshold(50_000)  # what a run makes is data: looking for cycles every 700 objects finds none
     if sys.argv[1:2] == ["run"] and not {"--no-checks", "--help"} & set(sys.argv) and looks_new(sys.argv):
         start_ahead()
-    deferred("duckdb", "scipy.stats")  # few commands need the one, k-means does not use the other
+    deferred("duckdb")  # few commands need it
+    unused("scipy.stats")  # k-means is not made of it, but of a package that is
     from deployments.commands import COMMANDS  # after the process of the checks is on its way
     from flows.cli import app
     from flows.cli import main as command
