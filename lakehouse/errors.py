@@ -193,8 +193,10 @@ class DigestsDiffer(LakehouseError):
 
 
 class RowsLost(LakehouseError):
-    """The engine said it gave other rows than arrived. Exit code 1."""
+    """The engine gave other rows, or parts of a table, than arrived. Exit code 1."""
 
-    def __init__(self, given: int, received: int) -> None:
-        self.given, self.received = given, received
-        super().__init__(f"The engine gave {given} rows and {received} arrived. Run again, and report it if it stays.")
+    def __init__(self, what: str, given: int, received: int) -> None:
+        self.what, self.given, self.received = what, given, received
+        super().__init__(
+            f"The engine gave {given} {what} and {received} arrived. Run again, and report it if it stays."
+        )

@@ -258,10 +258,11 @@ def _carried(shop: Workshop, table: Table) -> DataFrame:
 
 
 def _read(shop: Workshop, table: Table) -> DataFrame:
-    """Open a table at its version, with the schema that has, for which no engine need be asked any more."""
-    reader = shop.engine.session.read.format("delta").option("versionAsOf", shop.versions[table.qualified_name])
+    """Open a table at its version, with the schema it has there: no engine need be asked for it any more."""
+    version = shop.versions[table.qualified_name]
+    reader = shop.engine.session.read.format("delta").option("versionAsOf", version)
     frame = reader.load(shop.engine.way_to(shop.storage.uri(table)))
-    return frame.to(spark_schema(shop.storage.dataset(table, shop.versions[table.qualified_name]).schema))
+    return frame.to(spark_schema(shop.storage.dataset(table, version).schema))
 
 
 def _earlier(shop: Workshop, table: Table) -> Earlier | None:

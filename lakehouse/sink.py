@@ -6,7 +6,6 @@ number, against which the rows received are held. On 1.1 million receipts this t
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ class Sink:
     """Batches on their way; `is_over` says that nobody takes them any more."""
 
     batches: Queue[pa.RecordBatch | None] = field(default_factory=lambda: Queue(DEPTH))
-    begun: deque[int] = field(default_factory=deque)  # an entry for each partition, whether or not it comes to its end
+    begun: list[None] = field(default_factory=list)  # an entry for each partition, whether or not it comes to its end
     is_over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -73,14 +72,16 @@ def _handed_over(frame: DataFrame) -> Iterator[pa.RecordBatch]:
         del _sinks[number]
     if errors:
         raise errors[0]
-    if received != sum(counts) or len(sink.begun) != len(counts):
-        raise RowsLost(sum(counts), received)
+    if len(sink.begun) != len(counts):
+        raise RowsLost("partitions", len(sink.begun), len(counts))
+    if received != sum(counts):
+        raise RowsLost("rows", sum(counts), received)
 
 
 def hand_over(batches: Iterable[pa.RecordBatch], number: int) -> Iterator[pa.RecordBatch]:
     """Give the batches of one partition to a sink; yield how many rows they had."""
     sink, rows = _sinks[number], 0
-    sink.begun.append(1)
+    sink.begun.append(None)
     for batch in batches:
         rows += batch.num_rows
         _put(sink, batch)

@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from flows import doctor
+from lakehouse.errors import ServiceDown
 from lakehouse.sample import write_sample
+from lakehouse.settings import Settings, load_settings
 from tests.flows.command import lakehouse
 
 
@@ -38,6 +43,19 @@ def test_everything_that_is_missing_is_told_at_once_in_a_sentence_each(tmp_path:
 def test_a_home_that_is_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").symlink_to(tmp_path / "nowhere")
     assert not found(tmp_path / "home", 1)["home"]["is_well"]
+
+
+def test_an_engine_that_is_tried_writes_nothing_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Settings] = []
+
+    def start(settings: Settings) -> Any:
+        asked.append(settings)
+        raise ServiceDown("The engine", "here", "it is only asked", "Nothing.")
+
+    monkeypatch.setattr(doctor.engine, "start", start)
+    with pytest.raises(ServiceDown):
+        doctor._engine(load_settings(lakehouse_home=tmp_path / "home"))
+    assert not asked[0].logs.is_relative_to(tmp_path)
 
 
 def test_files_no_run_would_take_are_named(tmp_path: Path) -> None:

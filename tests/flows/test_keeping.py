@@ -203,6 +203,17 @@ def test_pins_by_command_say_who_and_why_and_wait_for_the_writer(
         )
 
 
+def test_every_log_that_is_named_can_be_asked(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(house.home))
+    reading.tables()
+    named = capsys.readouterr().out.rpartition("too: ")[2].strip(".\n").split(", ")
+    assert {"ops.releases", "ops.runs"} <= set(named)
+    for log in named:
+        reading.query(f"select count(*) from {log}")
+
+
 def test_a_rebuild_of_a_release_by_other_code_says_so(house: House) -> None:
     opened = house.at(1)
     assert rebuilt(house, replace(opened, release=replace(opened.release, code_version="older"))).other_code == [

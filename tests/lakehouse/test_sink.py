@@ -52,5 +52,5 @@ class Forgetful(Engine):
 
 
 def test_a_partition_that_was_begun_and_never_ended_is_missed() -> None:
-    with pytest.raises(RowsLost):
+    with pytest.raises(RowsLost, match="gave 2 partitions and 1 arrived"):
         rows_in_memory(Forgetful(), ROWS.schema).read_all()  # type: ignore[arg-type]  # as above
