@@ -198,12 +198,13 @@ def test_a_version_is_opened_once_and_holds_what_is_on_the_disk(write: Write, st
         (pc.field("source_id").isin([1, 3]), [(1, "2024-01", 5), (3, "2024-02", 7)]),
         (pc.field("month") == "2024-02", [(2, "2024-02", 6), (3, "2024-02", 7)]),
         (pc.field("source_id") == 9, []),
+        (pc.field("source_id") == 6, []),  # between the smallest and the largest of a file
     ],
 )
 def test_only_files_with_such_rows_are_opened(
     wanted: pc.Expression, expected: list[Row], write: Write, storage: Storage
 ) -> None:
-    write(SOURCES, [(1, "2024-01", 5), (2, "2024-02", 6)])
+    write(SOURCES, [(1, "2024-01", 5), (2, "2024-02", 6), (4, "2024-03", 8), (8, "2024-03", 9)])
     opened = storage.holding(SOURCES, write(SOURCES, [(3, "2024-02", 7)], "source_id in (3)"), wanted)
     found = opened.to_table(filter=wanted).to_pylist()
     assert sorted((row["source_id"], row["month"], row["units"]) for row in found) == expected
