@@ -83,7 +83,11 @@ class Engine:
 
 
 def start(settings: Settings) -> Engine:
-    """Start the engine the settings name, or connect to the server they name; errors: ServiceDown, WrongUse."""
+    """Start the engine the settings name, or connect to the server they name; errors: ServiceDown, WrongUse.
+
+    From here on Arrow takes memory where numpy does: of what it would keep in pools of its own, numpy gets nothing.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
     if settings.spark_remote:
         return _remote(settings)
     return _spark(settings) if settings.engine == "spark" else _sail(settings)
