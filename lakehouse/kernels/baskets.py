@@ -21,7 +21,7 @@ def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) ->
     places = [np.empty(0, np.int64)]
     for first, _, cells in cells_of(lengths, category[product], width):
         units = np.bincount(cells)
-        baskets = np.flatnonzero(units)
+        baskets = np.flatnonzero(units != 0)
         row = baskets // width
         shop = store[first + row].astype(np.int64)
         places.append((shop * width + baskets - row * width) * widest + units[baskets])

@@ -47,7 +47,7 @@ def counted(codes: Wholes, size: int) -> tuple[Wholes, Ints]:
     """Give the distinct codes, of 0 .. `size` - 1, ascending, and how often each occurs."""
     if size <= FEW * len(codes):
         counts = np.bincount(codes, minlength=size)
-        found = np.flatnonzero(counts)
+        found = np.flatnonzero(counts != 0)
         return found, counts[found]
     ordered = np.sort(codes)
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))

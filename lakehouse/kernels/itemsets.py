@@ -128,7 +128,7 @@ def _holding(columns: Bits, sets: Ints) -> Ints:
 def _restricted(columns: Bits, chosen: Ints, by: Bits) -> Bits:
     """Give the `chosen` columns with only the receipts in `by`; bytes without any are dropped when they are many."""
     octets = by.view(np.uint8)
-    held = np.flatnonzero(octets)
+    held = np.flatnonzero(octets != 0)
     if 3 * len(held) > 2 * len(octets):
         return columns[chosen] & by
     kept = np.zeros((len(chosen), -(-len(held) // 8) * 8), np.uint8)

@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 
 _CUSTOMERS = 1 << 16
 _BLOCK_WORDS = 1 << 15
+_MATCH_BITS = (_BLOCK_WORDS * 64).bit_length()  # of the number of a match among those of a block
+_MATCH_MASK = (1 << _MATCH_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -120,17 +122,25 @@ def _narrowed(bits: Bits, left: Ints) -> Bits:
 
 
 def _first_per_consequent(customer: Ints, consequent: Ints, consequents: int) -> Ints:
-    """Choose, of matches ordered by rule, each customer's first of each consequent; order by customer, then rule."""
-    first = np.sort(np.unique(customer * consequents + consequent, return_index=True)[1])
-    return first[np.argsort(customer[first], kind="stable")]
+    """Choose, of matches ordered by rule, each customer's first of each consequent; order by customer, then rule.
+
+    Sorting numbers that hold their own place takes a quarter of the time of sorting places by numbers.
+    """
+    at = np.arange(len(customer))
+    pairs = np.sort((customer * consequents + consequent) << _MATCH_BITS | at)
+    first = pairs[np.diff(pairs >> _MATCH_BITS, prepend=-1) != 0] & _MATCH_MASK
+    return np.sort(customer[first] << _MATCH_BITS | first) & _MATCH_MASK
 
 
 def _set_bits(bits: Bits) -> Ints:
     """Give the numbers of the bits that are set, in the order of `np.packbits`, row after row."""
     flat = bits.reshape(-1)
-    words = np.flatnonzero(flat)
-    at = np.flatnonzero(np.unpackbits(flat[words].view(np.uint8)))
-    return np.asarray(words[at >> 6] * 64 + (at & 63), np.int64)
+    words = np.flatnonzero(flat != 0)  # of truth values numpy finds them three times as fast
+    octets = flat[words].view(np.uint8)
+    held = np.flatnonzero(octets != 0)
+    first = words[held >> 3] * 64 + (held & 7) * 8
+    at = np.flatnonzero(np.unpackbits(octets[held]))
+    return np.asarray(first[at >> 3] + (at & 7), np.int64)
 
 
 def _clear_bits(bits: Bits, at: Ints) -> None:
