@@ -250,7 +250,7 @@ def _recount(location: str, until: int) -> Count:
 
 def _import_suites() -> None:
     deferred("altair", "scipy.stats")  # imported there for expectations not used here: a third of the time
-    absent("sqlalchemy", "pyspark.ml")  # it does without where they are not installed: a fifth of the rest
+    absent("sqlalchemy", "pyspark.ml", "IPython")  # it does without where they are not installed: a fifth of the rest
     gc.disable()  # the imports leave nothing to collect, and looking for it takes a fifth of their time
     import quality.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
 
