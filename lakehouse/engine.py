@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,7 +120,14 @@ def _sail(settings: Settings) -> Engine:
     session = _session(address)
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
+    _take_interrupts_back()
     return Engine("sail", session, address, server, rows_in_memory, root=settings.root, door=_door(settings.root))
+
+
+def _take_interrupts_back() -> None:
+    """Have Ctrl-C interrupt Python again: Sail ends its server at it, and the main thread would wait on for answers."""
+    if threading.current_thread() is threading.main_thread():  # no other thread may say who gets signals
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT) or signal.default_int_handler)
 
 
 def _door(root: str) -> str:

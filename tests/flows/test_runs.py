@@ -1,7 +1,9 @@
 """Whole runs, as a user starts them: twice, in another order, killed, rolled back, blocked."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from lakehouse.errors import ServiceDown
 from lakehouse.sample import SampleCounts, write_sample
 from lakehouse.spark_server import installed_java
-from tests.flows.command import answer, digests, lakehouse, newest, run
+from tests.flows.command import answer, begun, digests, lakehouse, newest, run
 
 KILL = """
 import os, signal
@@ -201,6 +203,19 @@ def test_a_killed_run_leaves_readers_on_the_last_release(
     after = newest(home)
     assert after is not None
     assert json.loads((home / "exports" / "manifest.json").read_text())["release_id"] == after.release_id
+
+
+@pytest.mark.parametrize("step", ["silver", "gates"])
+def test_an_interrupt_ends_a_run_at_once(step: str, sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
+    job = begun(tmp_path, "run", "--source", sample[0], "--no-prefect")
+    assert job.stderr is not None
+    assert any(f"task_started {step}" in line for line in job.stderr)
+    os.killpg(job.pid, signal.SIGINT)  # as a terminal does
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode == 130, said
+    assert "flow_failed medallion-etl" in said
+    assert "RETRIES" not in said
+    assert newest(tmp_path) is None
 
 
 def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
