@@ -1,7 +1,8 @@
 """PostgreSQL tables to landing files, in one snapshot; the files are those the source delivers as CSV."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -123,7 +124,7 @@ def _product_categories(opened: Connection) -> Iterator[bytes]:
     yield from _copied(opened, sql.SQL("SELECT product_id, category_id FROM product_categories ORDER BY 1, 2"))
 
 
-def _copied(opened: Connection, query: sql.Composable) -> Iterator[bytes]:
+def _copied(opened: Connection, query: sql.Composable) -> Generator[bytes, None, None]:
     """Give a line per row; NULL is an empty field, and whatever would break a line is escaped."""
     statement = sql.SQL("COPY ({}) TO STDOUT (DELIMITER '|', NULL '')").format(query)
     with opened.cursor() as cursor, cursor.copy(statement) as copy:
@@ -133,11 +134,25 @@ def _copied(opened: Connection, query: sql.Composable) -> Iterator[bytes]:
 def _transactions(opened: Connection, into: Path, known: Mapping[str, Known]) -> list[Extract]:
     days = _days(opened)
     changed = [day for day in days if not _is_landed(day, known.get(day.name), into)]
-    lines = _copied(opened, _rows_of(changed, len(changed) == len(days))) if changed else iter(())
-    kept = {day: keep(into, "transactions", islice(lines, day.rows)) for day in changed}
-    if next(lines, None) is not None:
-        raise AssertionError("a snapshot that gives more rows than it counted")
+    kept = {}
+    if changed:
+        with closing(_copied(opened, _rows_of(changed, len(changed) == len(days)))) as lines:
+            kept = {day: keep(into, "transactions", _rows_of_day(day, lines)) for day in changed}
+            if next(lines, None) is not None:
+                raise AssertionError("a snapshot that gives more rows than it counted")
     return [_extract(day, *(kept[day] if day in kept else (None, known[day.name].sha256))) for day in days]
+
+
+def _rows_of_day(day: Day, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Take a day's lines off those of all days: each must be of that day, and none may be missing."""
+    begins, taken = f"{day.sold_on or ''}|".encode(), 0
+    for line in islice(lines, day.rows):
+        if not line.startswith(begins):
+            raise AssertionError(f"a snapshot that gives {line!r} among the rows of {day.name}")
+        taken += 1
+        yield line
+    if taken != day.rows:
+        raise AssertionError(f"a snapshot that counts {day.rows} rows of {day.name} and gives {taken}")
 
 
 def _is_landed(day: Day, known: Known | None, into: Path) -> bool:
@@ -156,7 +171,7 @@ def _days(opened: Connection) -> list[Day]:
     """Count and sum the hashes of each day's lines: the order of rows does not show, any change does."""
     query = sql.SQL(
         "SELECT sold_on::text, count(*), coalesce(sum({}), 0)::bigint, sum(hashtextextended({}, 0)) "
-        "FROM transactions GROUP BY sold_on ORDER BY sold_on"
+        "FROM transactions GROUP BY sold_on ORDER BY transactions.sold_on"  # `sold_on` would be its text
     ).format(_UNITS, _LINE)
     return [Day(sold_on, rows, units, int(checksum)) for sold_on, rows, units, checksum in opened.execute(query)]
 

@@ -130,20 +130,33 @@ def test_rows_no_receipt_can_come_from_are_lines_the_rules_refuse(settings: Sett
         "INSERT INTO transactions VALUES (NULL, 1, 2, '3'), (NULL, NULL, NULL, NULL), ('2024-01-02', NULL, 2, '3'), "
         "('2024-01-02', 1, NULL, '3'), ('2024-01-02', 1, 2, NULL), ('2024-01-02', 1, 2, ''), "
         "('2024-01-02', 1, 2, E'3\\n2024-01-02|1|2|4'), ('2024-01-02', 1, 2, '3|4'), ('2024-01-02', -1, 2, '3'), "
-        "('infinity', 1, 2, '3'), ('0044-03-15 BC', 1, 2, '3')",
+        "('infinity', 1, 2, '3'), ('-infinity', 1, 2, '3'), ('0044-03-15 BC', 1, 2, '3'), ('12024-01-02', 1, 2, '3')",
     )
     days = {found.name.removeprefix("postgres/transactions/"): found for found in extract(settings, tmp_path, [], True)}
-    assert list(days) == ["0044-03-15 BC", "2024-01-01", "2024-01-02", "infinity", "undated"]
+    dated = ["-infinity", "0044-03-15 BC", "2024-01-01", "2024-01-02", "12024-01-02", "infinity"]
+    assert list(days) == [*dated, "undated"]
+    for day in dated:
+        assert {line.partition("|")[0] for line in text(days[day]).splitlines()} == {day}
     assert text(days["undated"]) == "|1|2|3\n|||\n"
     for found in days.values():
         assert len(text(found).splitlines()) == found.rows
     refused = [
         r.rule for f in days.values() for line in text(f).splitlines() if isinstance(r := read_line(line), Refusal)
     ]
-    assert len(refused) == 11
-    assert extract(settings, tmp_path, [], True, known(list(days.values())))[4].path is None
+    assert len(refused) == 13
+    assert extract(settings, tmp_path, [], True, known(list(days.values())))[-1].path is None
     run(settings, "UPDATE transactions SET products = '4' WHERE sold_on IS NULL AND store_id = 1")
-    assert text(extract(settings, tmp_path, [], True, known(list(days.values())))[4]) == "|1|2|4\n|||\n"
+    assert text(extract(settings, tmp_path, [], True, known(list(days.values())))[-1]) == "|1|2|4\n|||\n"
+
+
+def test_rows_that_are_not_those_counted_are_never_put_in_a_day(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = extraction._days
+    for wrong in (lambda days: days[::-1], lambda days: days[:1]):
+        monkeypatch.setattr(extraction, "_days", lambda opened, wrong=wrong: wrong(counted(opened)))
+        with pytest.raises(AssertionError, match="a snapshot that gives"):
+            extract(settings, tmp_path, [], True)
 
 
 @pytest.mark.parametrize("name", ["A|B", "A\nB", "A\r"])
