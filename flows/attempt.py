@@ -99,13 +99,12 @@ class Attempt:
         return None
 
     def account(self, found: News) -> None:
-        """Hold every source to nothing missing, and write the ledger of those touched; errors: Blocked."""
+        """Hold every source to nothing missing, and write the ledger when one is touched; errors: Blocked."""
         counted = {source_id: (delivery, count.result()) for source_id, (delivery, count) in self.counts.items()}
         rows = accounts(self.order.storage, self.shop.versions, counted, self.order.run_id)
         touched = self.shop.scope.sources
-        mine = rows if touched is None else rows.filter(pc.is_in(rows["source_id"], pa.array(touched, pa.int64())))
         if touched != frozenset():
-            self._record(ledger.TABLE, mine)
+            self._record(ledger.TABLE, rows)
         version = self.shop.versions[ledger.TABLE.qualified_name]
         found_all = gates.ledger_gate(rows, version)
         shares = gates.quarantine_gate(rows, version, self.order.parameters)
@@ -145,6 +144,13 @@ class Attempt:
             if not (isinstance(error, TimeoutError) or self.building.has_failed(catalog.tables(Layer.GOLD, group))):
                 raise
             self.failures[group] = str(error) or type(error).__name__
+
+    @property
+    def _is_verified(self) -> bool:
+        """Say whether all that is to be published was held to the checks: by this run, or by those before it."""
+        gold = {table.qualified_name for table in catalog.tables(Layer.GOLD)}
+        is_whole = gold & set(self.versions) <= set(self.new)
+        return self.order.parameters.enable_quality_checks and (self._is_upon_verified or is_whole)
 
     @property
     def _failed(self) -> dict[str, int]:
@@ -211,7 +217,7 @@ class Attempt:
             parameters=parameters,
             code_version=code_version(),
             engine=self.shop.engine.name,
-            verified=self.order.parameters.enable_quality_checks,
+            verified=self._is_verified,
         )
         release.commit(self.order.storage, published, self.base)
         return published

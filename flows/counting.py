@@ -12,13 +12,16 @@ Counts = dict[int, tuple[Delivery, Future[Count]]]
 
 
 def counts_of(found: News, known: Mapping[int, Count], checks: Worker) -> Counts:
-    """Have new sources counted, and take earlier counts of the others: what they delivered is in bronze already."""
+    """Have sources counted that are new, or of which no count is known; of the others take the earlier count.
+
+    What they delivered is in bronze already.
+    """
     new = {one.source_id for one in found.admission.new}
     counts: Counts = {}
     for delivery in found.current:
-        if delivery.source_id in new:
+        if delivery.source_id in new or delivery.source_id not in known:
             counts[delivery.source_id] = (delivery, checks.submit_recount(delivery.location, delivery.bytes))
-        elif delivery.source_id in known:
+        else:
             counts[delivery.source_id] = (delivery, counted_before(known[delivery.source_id], delivery))
     return counts
 

@@ -18,11 +18,12 @@ from lakehouse.exports.folders import locked
 from lakehouse.exports.manifest import Manifest
 from lakehouse.exports.objects import is_mirrored, mirrored
 from lakehouse.exports.publish import SyncCounts, holds, publish, synced
-from lakehouse.ops import sources
+from lakehouse.ops import ledger, sources
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.settings import Settings
 from lakehouse.silver import itemset_months
 from lakehouse.table import Layer, Table
+from quality.ledger import renamed
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ def _recorded(order: Order, step: Step, base: Base, last: Release, found: News) 
 
     def publish() -> Release:
         base.lease.hold()
-        version = order.storage.write(sources.TABLE, found.admission.rows.to_reader(), order.run_id)
+        accounted = order.storage.rows(ledger.TABLE, base.versions[ledger.TABLE.qualified_name])
+        named = renamed(accounted, found.current)
+        changed = [(sources.TABLE, found.admission.rows), *([] if named == accounted else [(ledger.TABLE, named)])]
         noted = replace(
             last,
             release_id=last.release_id + 1,
@@ -115,7 +118,11 @@ def _recorded(order: Order, step: Step, base: Base, last: Release, found: News) 
             run_id=order.run_id,
             created_at=order.started_at,
             published_at=datetime.now(UTC),
-            tables=base.versions | {sources.TABLE.qualified_name: version},
+            tables=base.versions
+            | {
+                table.qualified_name: order.storage.write(table, rows.to_reader(), order.run_id)
+                for table, rows in changed
+            },
         )
         release.commit(order.storage, noted, base)
         return noted

@@ -1,6 +1,6 @@
 """The ledger: every row a source delivered is kept or in quarantine, hop by hop, in rows and in units."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -93,6 +93,14 @@ def earlier_counts(storage: Storage, versions: Mapping[str, int]) -> dict[int, C
         )
         for source_id, size in sizes.items()
     }
+
+
+def renamed(rows: pa.Table, current: Iterable[Delivery]) -> pa.Table:
+    """Give the rows of a ledger with the names their sources have now."""
+    names = {delivery.source_id: delivery.path for delivery in current}
+    pairs = zip(rows["source_id"].to_pylist(), rows["path"].to_pylist(), strict=True)
+    paths = pa.array([names.get(source_id, path) for source_id, path in pairs], pa.string())
+    return rows.set_column(rows.schema.get_field_index("path"), rows.schema.field("path"), paths)
 
 
 def _entry(

@@ -1,6 +1,6 @@
 """The accounting of every source row."""
 
-from lakehouse.table import BIGINT, STRING, Column, Expression, Layer, OneOf, ReplaceSources, Table
+from lakehouse.table import BIGINT, STRING, Column, Expression, Layer, OneOf, Table
 
 TABLE = Table(
     layer=Layer.OPS,
@@ -20,7 +20,6 @@ TABLE = Table(
         Column("difference", BIGINT, "found - expected."),
     ),
     keys=("source_id", "hop", "control"),
-    write=ReplaceSources(),
     checks=(
         Expression("difference = found - expected", why="the difference is what it says"),
         Expression("0 <= waived and waived <= quarantined", why="only lines in quarantine are waived"),

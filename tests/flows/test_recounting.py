@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from flows.medallion import single_group
@@ -79,3 +80,23 @@ def test_a_single_group_finds_it_too(
     monkeypatch.setattr("tests.conftest.medallion", partial(single_group, "summary"))
     with pytest.raises(Blocked, match=r"transactions/104_Tran\.csv add up from landing to bronze"):
         run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
+
+
+def test_a_source_the_ledger_forgot_is_counted_again(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, table = release.begin, catalog.entry("ops.ledger").table
+
+    def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
+        base = whole(storage, run_id, lease)
+        rows = storage.rows(table, base.versions["ops.ledger"])
+        kept = rows.filter(pc.not_equal(rows["path"], "transactions/102_Tran.csv"))
+        assert kept.num_rows < rows.num_rows
+        return replace(
+            base, versions=base.versions | {"ops.ledger": storage.write(table, kept.to_reader(), run_id)}
+        )
+
+    monkeypatch.setattr(release, "begin", begin)
+    added = delivered / "landing" / "transactions" / "106_Tran.csv"
+    added.write_text("2024-01-04|106|7|1 2 3\n")
+    facts = run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
+    added.unlink()
+    assert "transactions/102_Tran.csv" in {row.path for row in facts.ledger}

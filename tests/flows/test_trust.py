@@ -81,6 +81,11 @@ def test_one_group_upon_tables_of_other_code_is_refused(tmp_path: Path, source: 
     assert len(answer(home, "releases")) == 3
 
 
+def test_a_group_alone_makes_no_unchecked_release_a_verified_one(unchecked: Path) -> None:
+    done(unchecked, before=GROUP.replace("enable_quality_checks=False", "min_rows_threshold=1"))
+    assert [row["verified"] for row in answer(unchecked, "releases")] == [False, False]
+
+
 def stricter(folder: Path, module: str, condition: str) -> dict[str, str]:
     """Give a table one more check, in a command and in its process of the checks: what `done` is asked for that."""
     code = f"""
