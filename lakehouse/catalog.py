@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 
 import lakehouse
@@ -19,10 +20,13 @@ LAYERS = tuple(layer.value for layer in Layer)
 
 @dataclass(frozen=True)
 class Entry:
-    """A table with its build; `build` is None where rows are recorded by the run itself (ops)."""
+    """A table with its build; `build` is None where rows are recorded by the run itself (ops).
+
+    A build gives a frame, or rows as declared that it has already.
+    """
 
     table: Table
-    build: Callable[..., DataFrame] | None
+    build: Callable[..., DataFrame | pa.Table] | None
     module: str
 
     @property

@@ -166,6 +166,17 @@ class BuildFailed(LakehouseError):
         super().__init__(f"{table} was not built: {reason}")
 
 
+class TooManyItemsets(LakehouseError):
+    """Receipts of which so few, or with so many products, hold the same that itemsets have no end. Exit code 1."""
+
+    def __init__(self, receipts: int, least: int, most: int) -> None:
+        self.receipts, self.least, self.most = receipts, least, most
+        super().__init__(
+            f"Among {receipts} receipts mined together more than {most} itemsets are held by {least} or more. "
+            "Ask for a higher min_support or a smaller max_itemset_size, or withdraw receipts with very many products."
+        )
+
+
 class InputFailed(LakehouseError):
     """A table that was not built because what it is made of failed. Exit code 1."""
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 WORKERS = 3
 RAISED = re.compile(r"^(RuntimeError: External error: )*(?P<kind>[A-Za-z_][\w.]*): (?P<message>.+)$", re.MULTILINE)
 REASON_CHARACTERS, AGAIN = 300, "Run again, and report it if it stays."
+TOO_LARGE, FEWER = "message larger than max", "Of rules there are fewer with a higher min_support or min_confidence."
 MISREAD, MISREADINGS = "does not match the Python version at runtime", 4
 
 
@@ -98,15 +99,15 @@ def _refreshed(shop: Workshop, entry: Entry) -> Written:
     extra: dict[str, object] = {"parameters": shop.parameters} if entry.takes_parameters else {}
     extra |= {"earlier": _earlier(shop, table)} if entry.takes_earlier else {}
     assert entry.build is not None
-    frame = conformed(entry.build(**frames, **extra), table)
+    built = entry.build(**frames, **extra)
     if shop.scope.grown and isinstance(table.write, ReplaceSources):
-        frame = frame.unionByName(_carried(shop, table))
+        built = conformed(built, table).unionByName(_carried(shop, table))
     touched = condition(table, shop.scope)
     shop.hold()
     if shop.engine.commits and table.grows_with:
-        version = shop.storage.write_frame(table, frame, shop.run_id, touched)
+        version = shop.storage.write_frame(table, conformed(built, table), shop.run_id, touched)
     else:
-        version = shop.storage.write(table, shop.engine.rows(frame, table.arrow_schema), shop.run_id, touched)
+        version = shop.storage.write(table, rows_of(shop.engine, built, table), shop.run_id, touched)
     return finished(shop, table, version, started)
 
 
@@ -199,11 +200,20 @@ def urgent_first(needs: Mapping[str, Set[str]]) -> list[str]:
 
 def _reason(said: str) -> tuple[str, str]:
     """Give what an engine says in a sentence, and the error a kernel raised; one of ours is a sentence already."""
+    if TOO_LARGE in said:
+        return f"more rows are to be sent to the engine at once than it takes (128 MiB). {FEWER}", ""
     raised = RAISED.search(said.partition("Traceback (most recent call last)")[2])
     if raised is None:
         return f"{' '.join(said.split())[:REASON_CHARACTERS]}. {AGAIN}", ""
     kind, message = raised["kind"].rpartition(".")[2], raised["message"]
     return message if hasattr(errors, kind) else f"{kind}: {message[:REASON_CHARACTERS]}. {AGAIN}", kind
+
+
+def rows_of(engine: Engine, built: DataFrame | pa.Table, table: Table) -> pa.RecordBatchReader:
+    """Give the declared rows of what a build gave: a frame is run, and rows that it has already are not sent there."""
+    if isinstance(built, pa.Table):
+        return built.to_reader()
+    return engine.rows(conformed(built, table), table.arrow_schema)
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:

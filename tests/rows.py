@@ -12,7 +12,7 @@ from lakehouse.engine import Engine
 from lakehouse.frames import Earlier
 from lakehouse.kernels.digest import digest
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import conformed
+from lakehouse.refresh import rows_of
 from lakehouse.schemas import spark_schema
 from lakehouse.table import BIGINT, BOOLEAN, DATE, DOUBLE, INT, INTS, STRING, TIMESTAMP, Table
 
@@ -56,7 +56,7 @@ def built_table(
     extra: dict[str, object] = {"parameters": parameters or Parameters()} if entry.takes_parameters else {}
     extra |= {"earlier": earlier} if entry.takes_earlier else {}
     assert entry.build is not None
-    return engine.rows(conformed(entry.build(**frames, **extra), entry.table), entry.table.arrow_schema).read_all()
+    return rows_of(engine, entry.build(**frames, **extra), entry.table).read_all()
 
 
 def built(

@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakehouse.errors import TooManyItemsets
+
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
 
+MOST_ITEMSETS = 5_000_000  # some 500 MB; of six months with 450 products there are 240,000
 _BLOCK_WORDS = 1 << 16
 _BLOCK_CELLS = 1 << 21
 
@@ -64,7 +67,7 @@ def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int)
     """Find every itemset of at most `max_size` products that `min_support` of the receipts hold.
 
     `products` has one list of ids per receipt, repeats allowed. Gives items list<int32> (ascending) and receipts
-    int64, ordered by size, then items.
+    int64, ordered by size, then items. Errors: TooManyItemsets, when they are more than `MOST_ITEMSETS`.
     """
     least = min_count(min_support, len(products))
     coded = products.flatten().dictionary_encode()
@@ -76,7 +79,12 @@ def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int)
     order = np.argsort(receipts, kind="stable")
     order = order[receipts[order] >= least]
     found = [Extensions((), np.arange(len(order)), receipts[order])] if len(order) and max_size > 0 else []
-    found += _extensions((), np.arange(len(order)), columns[order], least, max_size - 1)
+    count = len(order)
+    for some in _extensions((), np.arange(len(order)), columns[order], least, max_size - 1):
+        found.append(some)
+        count += len(some.last)
+        if count > MOST_ITEMSETS:
+            raise TooManyItemsets(len(products), least, MOST_ITEMSETS)
     return _table(found, items[order])
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import Earlier, grouped, whole
+from lakehouse.frames import Earlier, grouped
 from lakehouse.kernels.candidates import needed
 from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, min_count, mining_blocks
 from lakehouse.parameters import Parameters
@@ -63,7 +63,7 @@ class Block:
 Kernel = Callable[[pa.ListArray, str], pa.Table]
 
 
-def build(receipts: DataFrame, days: DataFrame, parameters: Parameters, earlier: Earlier | None = None) -> DataFrame:
+def build(receipts: DataFrame, days: DataFrame, parameters: Parameters, earlier: Earlier | None = None) -> pa.Table:
     sold = days.groupBy("month").agg(F.sum("receipts").alias("receipts")).collect()
     counted = {row["month"]: row["receipts"] for row in sold}
     blocks = _blocks(counted, parameters)
@@ -81,8 +81,7 @@ def build(receipts: DataFrame, days: DataFrame, parameters: Parameters, earlier:
         items = missing.filter(pc.equal(missing["month"], block))["items"].combine_chunks()
         return pa.table({"items": items, "receipts": count_itemsets(products, items)})
 
-    rows = pa.concat_tables([kept, _of_blocks(receipts, blocks, set(missing["month"].to_pylist()), count)])
-    return whole(days.select("month"), lambda _: rows, TABLE)
+    return pa.concat_tables([kept, _of_blocks(receipts, blocks, set(missing["month"].to_pylist()), count)])
 
 
 def _blocks(counted: Mapping[str, int], parameters: Parameters) -> dict[str, Block]:

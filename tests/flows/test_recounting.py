@@ -90,9 +90,7 @@ def test_a_source_the_ledger_forgot_is_counted_again(delivered: Path, monkeypatc
         rows = storage.rows(table, base.versions["ops.ledger"])
         kept = rows.filter(pc.not_equal(rows["path"], "transactions/102_Tran.csv"))
         assert kept.num_rows < rows.num_rows
-        return replace(
-            base, versions=base.versions | {"ops.ledger": storage.write(table, kept.to_reader(), run_id)}
-        )
+        return replace(base, versions=base.versions | {"ops.ledger": storage.write(table, kept.to_reader(), run_id)})
 
     monkeypatch.setattr(release, "begin", begin)
     added = delivered / "landing" / "transactions" / "106_Tran.csv"

@@ -218,6 +218,19 @@ def test_an_interrupt_ends_a_run_at_once(step: str, sample: tuple[Path, SampleCo
     assert newest(tmp_path) is None
 
 
+@pytest.mark.parametrize(("products", "code", "said"), [(250, 0, "Published"), (900, 1, "a smaller max_itemset_size")])
+def test_few_receipts_with_very_many_products_are_mined_or_told(
+    products: int, code: int, said: str, tmp_path: Path
+) -> None:
+    write_sample(tmp_path / "source", receipts=1_000)
+    listed = " ".join(str(1000 + k) for k in range(products))
+    lines = [f"2024-01-0{day}|101|7|{listed}\n" for day in range(1, 6)]
+    (tmp_path / "source" / "transactions" / "wholesale.csv").write_text("".join(lines))
+    done = lakehouse(tmp_path / "home", "run", "--source", tmp_path / "source", "--no-prefect", "--no-checks")
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
 def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
     asked = ("run", "--source", sample[0], "--no-prefect", "--min-rows-threshold", 5_000)
     done = lakehouse(tmp_path, *asked)

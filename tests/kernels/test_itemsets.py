@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse.errors import TooManyItemsets
 from lakehouse.kernels import itemsets as kernel
 from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, min_count, mining_blocks
 from tests.reference import reference_receipts
@@ -56,6 +57,15 @@ def test_itemsets_are_ordered_by_size_then_items() -> None:
 def test_a_product_twice_in_a_receipt_counts_once() -> None:
     assert found(lists([[4, 4, 4], [6]]), 1.0) == {}
     assert found(lists([[4, 4, 6]]), 1.0) == {(4,): 1, (6,): 1, (4, 6): 1}
+
+
+def test_itemsets_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    baskets = lists([[1, 2, 3, 4]] * 3)
+    monkeypatch.setattr(kernel, "MOST_ITEMSETS", 14)  # of four products, up to three together
+    assert frequent_itemsets(baskets, 0.5, 3).num_rows == 14
+    monkeypatch.setattr(kernel, "MOST_ITEMSETS", 13)
+    with pytest.raises(TooManyItemsets, match=r"Among 3 receipts .* more than 13 itemsets are held by 2 or more"):
+        frequent_itemsets(baskets, 0.5, 3)
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[], []]])

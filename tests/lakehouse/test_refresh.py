@@ -19,7 +19,7 @@ from lakehouse import catalog
 from lakehouse.bronze import transactions
 from lakehouse.catalog import Entry
 from lakehouse.engine import Engine
-from lakehouse.errors import BadInput, BuildFailed, InputFailed
+from lakehouse.errors import BadInput, BrokenContract, BuildFailed, InputFailed
 from lakehouse.frames import streamed
 from lakehouse.gold.analytics import daily_sales, monthly_sales
 from lakehouse.gold.summary import product_sales
@@ -124,6 +124,23 @@ def test_a_version_that_sail_misread_is_read_again(shop: Workshop, misreadings: 
     with expected:
         refresh(shop, replace(entry, build=build))
     assert len(days(shop)) == is_built
+
+
+def test_rows_that_are_here_already_are_held_to_the_table_and_written(shop: Workshop) -> None:
+    rows = [{"month": "2024-01", "sold_on": date(2024, 1, 5), "receipts": 1, "units": 2, "customers": 1}]
+    entry = replace(ENTRY(DAYS), build=lambda receipts: pa.Table.from_pylist(rows, sales_days.TABLE.arrow_schema))
+    refresh(shop, entry)
+    assert days(shop) == [(date(2024, 1, 5), 1)]
+    with pytest.raises(BrokenContract):
+        refresh(shop, replace(entry, build=lambda receipts: pa.table({"month": ["2024-01"]})))
+
+
+def test_more_than_the_engine_takes_at_once_is_told_in_a_sentence(shop: Workshop) -> None:
+    def build(receipts: DataFrame) -> DataFrame:
+        raise PySparkException("CLIENT: Sent message larger than max (152322995 vs. 134217728)")
+
+    with pytest.raises(BuildFailed, match=r"it takes \(128 MiB\)\. Of rules there are fewer"):
+        refresh(shop, replace(ENTRY(DAYS), build=build))
 
 
 def test_a_gold_table_is_digested(shop: Workshop) -> None:

@@ -12,7 +12,7 @@ from lakehouse import catalog
 from lakehouse.engine import Engine
 from lakehouse.kernels.digest import digest
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import conformed
+from lakehouse.refresh import rows_of
 from tests.rows import arrow_rows, framed
 
 BUILT = [entry.table.qualified_name for entry in catalog.entries() if entry.build is not None]
@@ -91,8 +91,7 @@ def _builder(given: dict[str, pa.Table]) -> Build:
             frames = {key: framed(engine, table, rows.to_pylist()) for key, (table, rows) in inputs.items()}
             extra = {"parameters": ASKED} if entry.takes_parameters else {}
             assert entry.build is not None
-            frame = conformed(entry.build(**frames, **extra), entry.table)
-            done[engine.name, name] = engine.rows(frame, entry.table.arrow_schema).read_all()
+            done[engine.name, name] = rows_of(engine, entry.build(**frames, **extra), entry.table).read_all()
         return done[engine.name, name]
 
     return build
