@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BLOCK = 1 << 20
-BLOCKS_AT_ONCE = 32
+BLOCKS_AT_ONCE = 16
 FEW_PRODUCTS = 1 << 12  # of more, ticking off takes longer than sorting
 TICKED = 1 << 20  # cells of a table that stays in the cache
 Numbers = npt.NDArray[np.signedinteger[Any]]

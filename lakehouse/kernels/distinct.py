@@ -11,7 +11,7 @@ Ints = npt.NDArray[np.int64]
 Wholes = npt.NDArray[np.signedinteger[Any]]  # whole numbers of any width: ids, or places from 0
 Bools = npt.NDArray[np.bool_]
 FEW = 4  # up to that many codes per value it is cheaper to count in a table of all codes than to sort
-SPARSE = 64  # and up to that many cells per pair to mark pairs in a table of all of them
+SPARSE = 8  # and up to that many cells per pair to mark pairs in a table of all of them
 _CELLS = 1 << 19  # of a table that stays in the cache
 
 
