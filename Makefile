@@ -73,8 +73,9 @@ crash-matrix: setup ## kill runs before and after every durable step, and print 
 fuzz: setup ## let random histories happen to a small lakehouse, for ARGS="--minutes 10"
 	@.venv/bin/python -m tests.histories.fuzz $(ARGS)
 
-docs: setup ## write the generated documents again: lakehouse/CATALOG.md and .env.example
+docs: setup ## write what is generated again: lakehouse/CATALOG.md, the lineage in README.md, .env.example
 	@$(call generate,lakehouse.catalogue_page,lakehouse/CATALOG.md)
+	@$(call generate,lakehouse.readme_page,README.md)
 	@$(call generate,lakehouse.env_example,.env.example)
 
 stop: setup ## stop the local Prefect server and the embedded PostgreSQL

@@ -1,13 +1,15 @@
 """Runs of deployments: which there are, how to begin one, how it goes."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deployments.parameters import wrong_parameters
 from deployments.server import pages, sent
-from lakehouse.errors import Blocked, NotFound, WrongUse
+from lakehouse import errors
+from lakehouse.errors import LakehouseError, NotFound, WrongUse
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -97,17 +99,23 @@ def watched(client: "SyncPrefectClient", run_id: str, tell: Callable[[str], None
 
 
 def exit_code(run: Row) -> int:
-    """Give what a run's end means on the command line: 0 done, 3 blocked by a gate, 1 anything else."""
+    """Give what a run's end means on the command line: 0 done, else as the error that it names exits, or 1."""
     if run["state_type"] == "COMPLETED":
         return 0
-    return Blocked.exit_code if f"{Blocked.__name__}: " in (run["state"]["message"] or "") else 1
+    kinds = {
+        name: kind.exit_code
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, LakehouseError)
+    }
+    named = re.findall(r"(\w+): ", run["state"]["message"] or "")
+    return next((kinds[name] for name in named if name in kinds), 1)
 
 
 def _logs(client: "SyncPrefectClient", run_id: str, after: int) -> Iterator[str]:
     asked = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
     for number, line in enumerate(pages(client, "/logs/filter", **asked)):
         if number >= after:
-            yield line["message"]
+            yield line["message"].partition("Traceback (most recent call last)")[0].rstrip()
 
 
 def _now() -> str:

@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from flows import comparing, keeping, quarantine, reading
 from flows.shown import show, show_one
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, WrongUse
+from lakehouse.landing import writable
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
 
@@ -54,6 +55,9 @@ Source = Annotated[
 def main() -> None:
     """Run a command; a failure is one sentence and an exit code."""
     try:
+        for argument in sys.argv[1:]:
+            if writable(argument) != argument:
+                raise WrongUse("An argument", writable(argument), "text in UTF-8")
         app()
     except LakehouseError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from pyarrow.dataset import Dataset
 
 from lakehouse import catalog
+from lakehouse.errors import StorageFailed
 from lakehouse.release import Release, Snapshot
 from lakehouse.silver import sales_days
+from lakehouse.storage import READ_REMEDY
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -76,12 +78,19 @@ class Differences:
 
 
 def differences(before: Snapshot, after: Snapshot) -> Differences:
-    """Compare two releases; tables of equal version or digest are not read, one that a release lacks is empty there."""
+    """Compare two releases; tables of equal version or digest are not read, one that a release lacks is empty there.
+
+    Errors: StorageFailed.
+    """
     names = [t for t in catalog.released() if _may_differ(t, before.release, after.release)]
     import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
 
     with duckdb.connect() as database:
-        found = [_table_change(database, table, before, after) for table in names]
+        try:
+            found = [_table_change(database, table, before, after) for table in names]
+        except (duckdb.Error, OSError) as error:  # of files that are gone or damaged
+            reason = " ".join(str(error).split())[:300]
+            raise StorageFailed("read", before.storage.root, reason, READ_REMEDY) from error
         changed = [c for c in found if c.only_before or c.only_after or c.changed]
         touched = {c.table for c in changed}
         sold = sales_days.TABLE.qualified_name in touched

@@ -105,7 +105,9 @@ def _append(path: Path, event: Facts) -> None:
 
 
 def _unwritable(path: Path, reason: str) -> StorageFailed:
-    return StorageFailed("write the run log", str(path), reason, "Set LOGS_PATH to a folder that can be written.")
+    return StorageFailed(
+        "write the run log", str(path), reason, "Set LOGS_PATH, or LAKEHOUSE_HOME, to a folder that can be written."
+    )
 
 
 def _line(at: datetime, event: Facts) -> Text:

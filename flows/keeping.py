@@ -64,10 +64,10 @@ def vacuum(
         if tables:
             show(tables, as_json)
         if found.expired:
-            verb = "would not be" if dry_run else "are not"
+            verb = "would not be" if dry_run else "is not"
             rule = f"KEEP_DAILY={settings.keep_daily} and KEEP_MONTHLY={settings.keep_monthly}"
             print(
-                f"What expired {verb} readable any more: by {rule}; `lakehouse releases` says as what others are kept."
+                f"What expired {verb} readable any more: by {rule}; `lakehouse releases` says why the others are kept."
             )
 
 

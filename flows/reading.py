@@ -92,7 +92,7 @@ def query(
         for table in catalog.tables(Layer.OPS):
             if table.is_log and (version := opened.storage.version(table)) is not None:
                 _offer(database, table.qualified_name, opened.storage.dataset(table, version))
-        database.execute("set enable_external_access = false; set lock_configuration = true")
+        database.execute("set TimeZone = 'UTC'; set enable_external_access = false; set lock_configuration = true")
         try:
             found = database.sql(sql)  # None where it gives no rows
             rows = [] if found is None else _rows(found.to_arrow_table())

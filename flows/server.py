@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.events import error_console
 from lakehouse.errors import ServiceDown, StorageFailed, WrongUse
 from lakehouse.settings import Settings
 
@@ -87,6 +88,7 @@ def _started_server(folder: Path) -> str:
     with _alone(folder):
         record = _recorded(folder)
         if record is None or not _is_running(record):
+            error_console().print("Starting the local Prefect server: some seconds.")
             record = _start(folder, _free_port(record))
         _wait(record, folder)
         return _api_url(record)

@@ -24,7 +24,7 @@ from lakehouse.sink import rows_in_memory
 from lakehouse.spark_server import start_server
 
 UNNAMEABLE = re.compile(r"[#?\[\]\\^|%\x00-\x1f\x7f]")  # delta-rs takes a path for part of an address
-PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
 IDLE_SECONDS = 7 * 86_400  # Sail ends a session that was asked nothing for so long; by itself after 15 minutes
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
@@ -38,7 +38,7 @@ def hold_to_readable(settings: Settings) -> None:
     if settings.engine == "sail" and not settings.spark_remote:
         folders = settings.root, tempfile.gettempdir()
         if not any(map(PLAIN_PATH.fullmatch, folders)):
-            expected = "a path of letters a to z, digits and -._~+&=@:;,!$'() alone, or LAKEHOUSE_HOME must be one"
+            expected = "a path of letters a to z, digits and -._+&=@:;,!$'() alone, or LAKEHOUSE_HOME must be one"
             raise WrongUse("TMPDIR", folders[1], expected)
 
 

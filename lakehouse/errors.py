@@ -87,8 +87,8 @@ class NotFound(LakehouseError):
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         self.kind, self.name, self.known = kind, name, known
-        there = ", ".join(known) if known else "none"
-        super().__init__(f"There is no {kind} {name!r}. There is: {there}.")
+        there = f" There is: {', '.join(known)}." if known else ""
+        super().__init__(f"There is no {kind} {name!r}.{there}")
 
 
 class Misdeclared(LakehouseError):

@@ -113,7 +113,7 @@ def _reference(opened: Connection, into: Path, entity: str, where: str) -> Extra
 
 def _categories(opened: Connection, where: str) -> Iterator[bytes]:
     for number, name in opened.execute("SELECT category_id, category_name FROM categories ORDER BY 1"):
-        if any(mark in (name or "") for mark in "|\n\r"):
+        if any(mark in (name or "") for mark in "|\n") or (name or "").endswith("\r"):
             found = f"the name of category {number}, {name!r}, holds a | or a line break"
             raise BadInput(f"Table categories of PostgreSQL at {where}", found, "Correct the name in the table.")
         yield f"{'' if number is None else number}|{name or ''}\n".encode()

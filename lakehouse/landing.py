@@ -71,16 +71,21 @@ def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> li
     if is_address(str(landing)):
         return _transaction_objects(f"{str(landing).rstrip('/')}/transactions", heads)
     folder = Path(landing) / "transactions"
-    try:
-        is_folder = folder.is_dir()
-    except OSError as error:  # of one in a folder that may not be entered
-        raise BadInput(str(folder), f"it cannot be opened ({error.strerror})", REMEDY) from None
-    if not is_folder:
-        raise BadInput(str(folder), "there is no such folder", REMEDY)
-    files = {f"transactions/{file.name}": file for file in sorted(folder.glob("*.csv"))}
+    files = {f"transactions/{file.name}": file for file in csv_files(folder)}
     if not files and not _have_come(heads):
         raise BadInput(str(folder), "there is no *.csv file", REMEDY)
     return [delivery("transactions", path, file, heads.get(path)) for path, file in files.items()]
+
+
+def csv_files(folder: Path) -> list[Path]:
+    """List what is named *.csv in a folder; errors: BadInput when there is none, or it may not be read."""
+    try:
+        with os.scandir(folder) as found:
+            return [folder / name for name in sorted(one.name for one in found) if name.endswith(".csv")]
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadInput(str(folder), "there is no such folder", REMEDY) from None
+    except OSError as error:
+        raise BadInput(str(folder), f"it cannot be opened ({error.strerror})", REMEDY) from None
 
 
 def _have_come(heads: Iterable[str]) -> bool:

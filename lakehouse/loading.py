@@ -14,7 +14,7 @@ from lakehouse.errors import BadInput
 from lakehouse.kernels.lines import text_of
 from lakehouse.kernels.receipts import Receipt, Refusal, read_line
 from lakehouse.kernels.reference import HEADER, Category, read_category, read_product_category
-from lakehouse.landing import writable
+from lakehouse.landing import csv_files, writable
 from lakehouse.postgres import Connection, connection
 from lakehouse.settings import Settings
 
@@ -94,7 +94,7 @@ def _files(source: Path, transactions: bool) -> dict[str, list[Path]]:
     products = source / "products"
     files = {"categories": [products / "Categories.csv"], "product_categories": [products / "ProductCategory.csv"]}
     if transactions:
-        files["transactions"] = sorted((source / "transactions").glob("*.csv"))
+        files["transactions"] = csv_files(source / "transactions")
         if not files["transactions"]:
             raise BadInput(str(source / "transactions"), "it holds no *.csv", "Put the receipts there.")
     return files

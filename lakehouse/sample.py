@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.errors import WrongUse
+from lakehouse.errors import StorageFailed, WrongUse
 
 Ints = npt.NDArray[np.int64]
 
@@ -154,7 +154,11 @@ def _make_room(into: Path, earlier: _Statement | None) -> None:
     if earlier is None and into.exists() and any(into.iterdir()):
         raise WrongUse("the folder of the sample", str(into), "new, empty or an earlier sample, and holds other files")
     for folder in ("products", "transactions"):
-        (into / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            (into / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = "Name a folder that can be written."
+            raise StorageFailed("make", str(into / folder), error.strerror or str(error), remedy) from None
     for store in range(earlier.parameters.get("stores", 0) if earlier else 0):
         (into / _transactions_name(store)).unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import WrongUse
 
+PLACES = ("lakehouse_root", "data_path", "output_path")  # folders, or addresses of objects
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -47,6 +48,20 @@ class Settings(BaseSettings):
     notification_url: SecretStr = Field(
         SecretStr(""), description="Webhook told of runs that failed; unset: nobody is told."
     )
+
+    @field_validator(*PLACES, "lakehouse_home", "logs_path", "frontend_path", mode="before")
+    @classmethod
+    def _at_home(cls, found: object) -> object:
+        """Read ~ as the user's own folder, as a shell does: not every caller has one."""
+        return os.path.expanduser(found) if isinstance(found, str) and re.match(r"~(/|$)", found) else found
+
+    @field_validator(*PLACES)
+    @classmethod
+    def _is_place(cls, found: str) -> str:
+        """Hold an address to the one kind there is."""
+        if "://" in found and not re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/.*)?", found):
+            raise ValueError("a folder, or an address like s3://bucket/prefix")
+        return found
 
     @field_validator("minio_endpoint")
     @classmethod

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,10 @@ from lakehouse.trust import probe, reach
 
 FILE_SIZE = 1 << 22  # of which a large table has many, to be read side by side
 REMEDY = "Check that it exists, may be written and has room."
+READ_REMEDY = (
+    "Check that it is there and may be read; an earlier release may be whole: see `lakehouse rollback --help`."
+)
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Storage:
             with told("open", self.uri(table)):
                 return int(self._open(table).version())
         except TableNotFoundError:
+            with told("open", self.uri(table)):
+                self._hold_to_readable()
             return None
 
     def is_newest(self, table: Table, version: int) -> bool:
@@ -229,6 +235,12 @@ class Storage:
             return SubTreeFileSystem(uri, LocalFileSystem())
         return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(os.environ.get("AWS_ENDPOINT_URL", "")))
 
+    def _hold_to_readable(self) -> None:
+        """See that what is not there is not just out of sight; errors: PermissionError."""
+        if not is_address(self.root):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.listdir(self.root)
+
     def _made_by(
         self, run_id: str, retries: int | None = None, note: Mapping[str, str] = MappingProxyType({})
     ) -> CommitProperties:
@@ -295,5 +307,6 @@ def told(action: str, where: str) -> Iterator[None]:
     except TableNotFoundError:
         raise
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise StorageFailed(action, where, reason, REMEDY) from error
+        reason = " ".join(COLOURS.sub("", str(error)).split())[:300]
+        remedy = READ_REMEDY if action in ("open", "read") else REMEDY
+        raise StorageFailed(action, where, reason, remedy) from error

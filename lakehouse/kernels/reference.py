@@ -41,8 +41,8 @@ def read_category(line: str) -> Category | Refusal:
     category_id = number_of(number, MAX_INT)
     if not category_id:
         return Refusal("bad_category", f"{number[:40]!r} is no whole number from 1 to {MAX_INT}")
-    if "\r" in name:  # a file that PostgreSQL is landed as could not hold it
-        return Refusal("bad_category", f"the name {name[:40]!r} holds a carriage return")
+    if name.endswith("\r"):  # in the file that PostgreSQL is landed as it would be of the line's end
+        return Refusal("bad_category", f"the name {name[:40]!r} ends with a carriage return")
     return Category(category_id, name)
 
 

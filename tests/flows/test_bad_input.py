@@ -51,6 +51,9 @@ def test_a_bad_parameter_is_refused_before_anything_starts(option: str, value: s
         ("ENGINE_PARTITIONS", "0", "ENGINE_PARTITIONS is '0'"),
         ("POSTGRES_PORT", "port", "POSTGRES_PORT is 'port'"),
         ("TRANSACTIONS_SOURCE", "kafka", "TRANSACTIONS_SOURCE is 'kafka'"),
+        ("LAKEHOUSE_ROOT", "gs://bucket/tables", "LAKEHOUSE_ROOT is 'gs://bucket/tables': it must be a folder, or"),
+        ("DATA_PATH", "http://host/landing", "DATA_PATH is 'http://host/landing'"),
+        ("OUTPUT_PATH", "s3://", "OUTPUT_PATH is 's3://'"),
     ],
 )
 def test_a_bad_environment_variable_is_named(name: str, value: str, said: str, tmp_path: Path) -> None:

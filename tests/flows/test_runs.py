@@ -160,7 +160,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, more: Path) -> dict[st
     return digests(home)
 
 
-@pytest.mark.parametrize("name", ['Ana\'s höme, "x" {1} *', "日本 1&2=3;$4!"])
+@pytest.mark.parametrize("name", ['Ana\'s höme, "x" {1} *', "日本 1&2=3;$4!", "~ana"])
 def test_a_home_may_have_a_strange_name(
     name: str, published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
 ) -> None:

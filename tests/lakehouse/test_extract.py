@@ -329,3 +329,9 @@ def kill(settings: Settings, victim: str) -> None:
             "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE application_name = 'lakehouse' AND pid <> pg_backend_pid()",
         )
+
+
+def test_a_name_may_hold_a_carriage_return_that_ends_no_line(settings: Settings, tmp_path: Path) -> None:
+    run(settings, "UPDATE categories SET category_name = E'BREAD\\rAND BUTTER' WHERE category_id = 1")
+    (categories,) = extract(settings, tmp_path, ["categories"])
+    assert text(categories) == "1|BREAD\rAND BUTTER\n2|MEAT, FISH\n"
