@@ -247,3 +247,30 @@ def test_an_endpoint_no_client_could_read_is_named(tmp_path: Path, address: str)
     told = done(tmp_path, "status", code=2, MINIO_ENDPOINT=address, LAKEHOUSE_ROOT="s3://lakehouse/tables")
     assert "it must be an address like http://host:9000 or https://host" in told
     assert "secret" not in told
+
+
+def test_a_data_file_that_is_gone_is_told_by_whoever_reads_it(unchecked: Path, source: Path) -> None:
+    done(unchecked, *PLAIN, source, "--no-checks", "--n-clusters", 3)
+    for file in (unchecked / "tables" / "gold" / "customer_segments").glob("*.parquet"):
+        file.unlink()
+    for command in (("digest",), ("diff", 1, 2)):
+        told = done(unchecked, *command, code=1)
+        assert "Could not read" in told
+        assert "customer_segments" in told
+        assert "an earlier release may be whole" in told
+
+
+def test_an_argument_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    assert "An argument is '\\\\xff': it must be text in UTF-8" in done(
+        tmp_path, "pin", 1, "--why", b"\xff".decode(errors="surrogateescape"), code=2
+    )
+
+
+def test_the_last_source_can_be_withdrawn_from_a_checked_lakehouse(tmp_path: Path) -> None:
+    home, landing = tmp_path / "home", tmp_path / "source" / "transactions"
+    write_sample(tmp_path / "source", receipts=400, days=40, stores=1)
+    (only,) = landing.iterdir()
+    done(home, "run", "--no-prefect", "--source", tmp_path / "source", "--min-rows-threshold", 0)
+    only.unlink()
+    done(home, "withdraw", f"transactions/{only.name}", "--who", "Ana", "--why", "a test")
+    assert answer(home, "query", "select * from gold.sales_totals") == []

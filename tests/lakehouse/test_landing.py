@@ -311,3 +311,13 @@ def test_a_landing_that_may_not_be_entered_says_so(tmp_path: Path) -> None:
             transaction_files(tmp_path / "closed")
     finally:
         (tmp_path / "closed").chmod(0o700)
+
+
+def test_a_landing_that_may_not_be_listed_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "transactions").mkdir()
+    monkeypatch.setattr("lakehouse.landing.os.scandir", refused)
+    with pytest.raises(BadInput, match=r"it cannot be opened \(Permission denied\)"):
+        transaction_files(tmp_path, {"transactions/a.csv": Head(1, "", 0)})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.errors import WrongUse
+from lakehouse.errors import StorageFailed, WrongUse
 from lakehouse.sample import SampleCounts, write_sample
 
 MARK = b"\xef\xbb\xbf"
@@ -240,3 +240,9 @@ def test_parameters_that_cannot_be_are_refused(wrong: dict[str, int], what: str,
         write_sample(tmp_path / "new", **wrong)
     assert raised.value.what == what
     assert not (tmp_path / "new").exists()
+
+
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageFailed, match=r"Could not make .*/file/x/products: Not a directory\. Name a folder"):
+        write_sample(tmp_path / "file" / "x")

@@ -367,3 +367,14 @@ def _many(count: int) -> pa.RecordBatchReader:
     noise = pa.array([os.urandom(8) for _ in range(count)], pa.binary(8)).view(pa.int64())
     columns = [noise, pa.array(["2024-01"] * count), pa.array(range(count), pa.int32()), pa.nulls(count, INTS.arrow)]
     return pa.table(columns, MONTHS.arrow_schema.names).to_reader()
+
+
+def test_tables_that_may_not_be_seen_are_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lakehouse.storage.os.listdir", refused)
+    with pytest.raises(StorageFailed, match="Permission denied"):
+        Storage(str(tmp_path)).version(MONTHS)
