@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
 
-setup: $(READY) ## build .venv from requirements.lock; every other target does it first
+setup: $(READY) ## build .venv from requirements.lock; targets that need it do it first
 	@:
 
 run: setup ## make sample data, run the whole job on it and print where to look

@@ -10,6 +10,7 @@ from pyarrow.dataset import Dataset
 from flows.shown import show, show_one
 from lakehouse import catalog, release, retention
 from lakehouse.errors import BadQuery, DigestsDiffer
+from lakehouse.lease import writer
 from lakehouse.ops import runs
 from lakehouse.refresh import digest_of
 from lakehouse.release import Release, Snapshot
@@ -27,7 +28,7 @@ AtRelease = Annotated[int | None, typer.Option("--release", "-r", help="A releas
 
 
 def status(as_json: AsJson = False) -> None:
-    """Say what readers see now, and how the last run ended."""
+    """Say what readers see now, which run is writing, and how the last one that came to an end did."""
     storage = _storage()
     newest = release.latest(storage)
     version = storage.version(runs.TABLE)
@@ -39,6 +40,7 @@ def status(as_json: AsJson = False) -> None:
         "published_at": newest.published_at,
         "verified": newest.verified,
         "groups": newest.groups,
+        "writer": writer(storage) or "none",
         "last_run": last["state"],
         "last_run_ended_at": last["ended_at"],
         "last_run_message": last["message"],

@@ -157,6 +157,15 @@ def take(
             version, seen = newest or 0, time.monotonic()
 
 
+def writer(storage: Storage) -> str:
+    """Say which run has the lease, also one that was killed with it; empty when nobody has."""
+    found = _holder(storage, storage.version(releases.TABLE))
+    if found is None or not found.is_held:
+        return ""
+    ended = ", which was killed: the next run takes over" if _is_gone(found.process) else ""
+    return f"{found.flow} {found.run_id} on {found.host}{ended}"
+
+
 def _noted(storage: Storage, step: str, holder: Holder, after: int, rows: list[dict[str, object]] | None = None) -> int:
     """Commit to the log of releases who holds the lease, on top of a version; give the version made."""
     note = {NOTE: json.dumps(asdict(holder))}

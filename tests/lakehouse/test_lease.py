@@ -15,7 +15,7 @@ import pytest
 from lakehouse import durable
 from lakehouse import lease as leases
 from lakehouse.errors import ForeignWrite, LakehouseError, LeaseLost, LeaseTaken, StorageFailed
-from lakehouse.lease import Lease, take
+from lakehouse.lease import Lease, take, writer
 from lakehouse.ops import releases
 from lakehouse.storage import Storage
 
@@ -124,10 +124,14 @@ def test_a_holder_that_beats_keeps_it_however_long_it_works(storage: Storage) ->
 def test_a_process_that_was_killed_is_taken_over_at_once(storage: Storage, other: subprocess.Popen[str]) -> None:
     with pytest.raises(LeaseTaken):
         taken(storage, "too early")
+    assert not writer(storage).endswith("the next run takes over")
     other.kill()
     other.wait()
+    assert writer(storage).endswith("which was killed: the next run takes over")
     with taken(storage, "next") as lease:
         assert lease.epoch == 2
+        assert writer(storage).startswith("test next on ")
+    assert writer(storage) == ""
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
