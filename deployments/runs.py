@@ -107,8 +107,8 @@ def exit_code(run: Row) -> int:
         for name, kind in vars(errors).items()
         if isinstance(kind, type) and issubclass(kind, LakehouseError)
     }
-    named = re.findall(r"(\w+): ", run["state"]["message"] or "")
-    return next((kinds[name] for name in named if name in kinds), 1)
+    named = re.search(r"exception:? (\w+): ", run["state"]["message"] or "")
+    return kinds.get(named[1], 1) if named else 1
 
 
 def _logs(client: "SyncPrefectClient", run_id: str, after: int) -> Iterator[str]:

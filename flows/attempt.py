@@ -12,7 +12,7 @@ from threading import Thread
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.counting import Counts, counts_of
+from flows.counting import Counts, counted_now, counts_of
 from flows.means import MEANS, Means
 from flows.news import News
 from flows.order import Order
@@ -99,11 +99,14 @@ class Attempt:
         return None
 
     def account(self, found: News) -> None:
-        """Hold every source to nothing missing, and write the ledger when one is touched; errors: Blocked."""
-        counted = {source_id: (delivery, count.result()) for source_id, (delivery, count) in self.counts.items()}
+        """Hold every source to nothing missing, and write the ledger when one is touched or renamed; errors: Blocked.
+
+        Errors, besides: BadInput for a source that cannot be counted.
+        """
+        counted = {source_id: (one[0], counted_now(*one)) for source_id, one in self.counts.items()}
         rows = accounts(self.order.storage, self.shop.versions, counted, self.order.run_id)
         touched = self.shop.scope.sources
-        if touched != frozenset():
+        if touched != frozenset() or sources.TABLE.qualified_name in self.written:
             self._record(ledger.TABLE, rows)
         version = self.shop.versions[ledger.TABLE.qualified_name]
         found_all = gates.ledger_gate(rows, version)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 
 from flows.news import News
+from lakehouse.errors import BadInput, LakehouseError
 from lakehouse.landing import Delivery
 from quality.recount import Count
 from quality.worker import Worker
@@ -24,6 +25,16 @@ def counts_of(found: News, known: Mapping[int, Count], checks: Worker) -> Counts
         else:
             counts[delivery.source_id] = (delivery, counted_before(known[delivery.source_id], delivery))
     return counts
+
+
+def counted_now(delivery: Delivery, count: Future[Count]) -> Count:
+    """Wait for a count; errors: BadInput for a file that cannot be counted, and those of the process that counts."""
+    try:
+        return count.result()
+    except LakehouseError as error:
+        if type(error) is not LakehouseError:
+            raise
+        raise BadInput(delivery.path, f"it cannot be counted: {error}", "Deliver it again, or withdraw it.") from error
 
 
 def counted_before(count: Count, delivery: Delivery) -> Future[Count]:

@@ -9,7 +9,7 @@ from pyarrow.dataset import Dataset
 
 from flows.shown import show, show_one
 from lakehouse import catalog, release, retention
-from lakehouse.errors import BadQuery, DigestsDiffer
+from lakehouse.errors import BadQuery, DigestsDiffer, NothingPublished
 from lakehouse.lease import writer
 from lakehouse.ops import runs
 from lakehouse.refresh import digest_of
@@ -30,7 +30,9 @@ AtRelease = Annotated[int | None, typer.Option("--release", "-r", help="A releas
 def status(as_json: AsJson = False) -> None:
     """Say what readers see now, which run is writing, and how the last one that came to an end did."""
     storage = _storage()
-    newest = release.latest(storage)
+    writing, newest = writer(storage), release.newest(storage)
+    if newest is None:
+        raise NothingPublished(storage.root, writing)
     version = storage.version(runs.TABLE)
     rows = storage.rows(runs.TABLE, version).sort_by("ended_at").to_pylist() if version is not None else []
     last = rows[-1] if rows else {"state": "unknown", "ended_at": None, "message": ""}
@@ -40,7 +42,7 @@ def status(as_json: AsJson = False) -> None:
         "published_at": newest.published_at,
         "verified": newest.verified,
         "groups": newest.groups,
-        "writer": writer(storage) or "none",
+        "writer": writing or "none",
         "last_run": last["state"],
         "last_run_ended_at": last["ended_at"],
         "last_run_message": last["message"],

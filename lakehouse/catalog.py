@@ -22,7 +22,8 @@ LAYERS = tuple(layer.value for layer in Layer)
 class Entry:
     """A table with its build; `build` is None where rows are recorded by the run itself (ops).
 
-    A build gives a frame, or rows as declared that it has already.
+    A build gives a frame; or rows that it has already, as declared and without doubles, which would not be rounded, and
+    of a table that is not written source by source.
     """
 
     table: Table

@@ -111,7 +111,7 @@ def _sail(settings: Settings) -> Engine:
     os.environ["SAIL_EXECUTION__DEFAULT_PARALLELISM"] = str(settings.engine_partitions)
     os.environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = str(IDLE_SECONDS)
     os.environ["SAIL_PARQUET__PUSHDOWN_FILTERS"] = "true"  # decode first what decides whether a row is wanted
-    os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")  # or its allocator takes, and clears, 2 MiB where it needs little
+    os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")  # no pages of 2 MiB, here and in what is started from here
     from pysail.spark import SparkConnectServer  # reads these variables when it is imported
 
     server = SparkConnectServer(ip="127.0.0.1", port=0)

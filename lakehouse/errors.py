@@ -153,9 +153,10 @@ class BrokenContract(LakehouseError):
 class NothingPublished(LakehouseError):
     """A lakehouse without a release. Exit code 1."""
 
-    def __init__(self, root: str) -> None:
-        self.root = root
-        super().__init__(f"There is no release in {root} yet. `lakehouse run` makes the first.")
+    def __init__(self, root: str, writer: str = "") -> None:
+        self.root, self.writer = root, writer
+        told = f"Writing is {writer}." if writer else "`lakehouse run` makes the first."
+        super().__init__(f"There is no release in {root} yet. {told}")
 
 
 class BuildFailed(LakehouseError):

@@ -22,14 +22,18 @@ from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.parameters import Parameters
 from lakehouse.schemas import spark_schema
-from lakehouse.storage import Storage, told
+from lakehouse.storage import READ_REMEDY, Storage, told
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
 
 log = logging.getLogger(__name__)
 WORKERS = 3
 RAISED = re.compile(r"^(RuntimeError: External error: )*(?P<kind>[A-Za-z_][\w.]*): (?P<message>.+)$", re.MULTILINE)
 REASON_CHARACTERS, AGAIN = 300, "Run again, and report it if it stays."
-TOO_LARGE, FEWER = "message larger than max", "Of rules there are fewer with a higher min_support or min_confidence."
+TOO_LARGE = "message larger than max"
+FEWER = (
+    "Of rules there are fewer with a higher min_support or min_confidence, "
+    "of decisions about lines when a file is delivered corrected."
+)
 MISREAD, MISREADINGS = "does not match the Python version at runtime", 4
 
 
@@ -104,7 +108,7 @@ def _refreshed(shop: Workshop, entry: Entry) -> Written:
         built = conformed(built, table).unionByName(_carried(shop, table))
     touched = condition(table, shop.scope)
     shop.hold()
-    if shop.engine.commits and table.grows_with:
+    if shop.engine.commits and table.grows_with and not isinstance(built, pa.Table):
         version = shop.storage.write_frame(table, conformed(built, table), shop.run_id, touched)
     else:
         version = shop.storage.write(table, rows_of(shop.engine, built, table), shop.run_id, touched)
@@ -245,7 +249,7 @@ def condition(table: Table, scope: Scope) -> str | None:
 def digest_of(storage: Storage, table: Table, version: int) -> str:
     """Digest a version's rows: equal for equal rows, whatever their order, files and engine. Errors: StorageFailed."""
     digits = {c.name: c.digits for c in table.columns}
-    with told("read", storage.uri(table)):
+    with told("read", storage.uri(table), READ_REMEDY):
         return digest(storage.dataset(table, version).to_batches(columns=[c.name for c in table.columns]), digits)
 
 

@@ -65,7 +65,7 @@ class Storage:
                 return int(self._open(table).version())
         except TableNotFoundError:
             with told("open", self.uri(table)):
-                self._hold_to_readable()
+                self._hold_to_readable(table)
             return None
 
     def is_newest(self, table: Table, version: int) -> bool:
@@ -235,11 +235,11 @@ class Storage:
             return SubTreeFileSystem(uri, LocalFileSystem())
         return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(os.environ.get("AWS_ENDPOINT_URL", "")))
 
-    def _hold_to_readable(self) -> None:
-        """See that what is not there is not just out of sight; errors: PermissionError."""
+    def _hold_to_readable(self, table: Table) -> None:
+        """See that a table that is not there is not just out of sight; errors: PermissionError."""
         if not is_address(self.root):
             with suppress(FileNotFoundError, NotADirectoryError):
-                os.listdir(self.root)
+                os.listdir(self.uri(table))
 
     def _made_by(
         self, run_id: str, retries: int | None = None, note: Mapping[str, str] = MappingProxyType({})
@@ -300,7 +300,7 @@ def _named(error: PySparkException, table: Table, where: str) -> Exception:
 
 
 @contextmanager
-def told(action: str, where: str) -> Iterator[None]:
+def told(action: str, where: str, remedy: str = REMEDY) -> Iterator[None]:
     """Turn what the storage says into one sentence."""
     try:
         yield
@@ -308,5 +308,4 @@ def told(action: str, where: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
         reason = " ".join(COLOURS.sub("", str(error)).split())[:300]
-        remedy = READ_REMEDY if action in ("open", "read") else REMEDY
         raise StorageFailed(action, where, reason, remedy) from error

@@ -12,7 +12,7 @@ from deployments.runs import exit_code
         ("FAILED", "Flow run encountered an exception: Blocked: Nothing was published: …", 3),
         ("FAILED", "Flow run encountered an exception: WrongUse: FRONTEND_PATH is None: it must be a folder.", 2),
         ("FAILED", "Flow run encountered an exception: GroupFailed: summary: NotFound: no.", 1),
-        ("FAILED", "Flow run encountered an exception: KeyError: 'x'", 1),
+        ("FAILED", "Flow run encountered an exception: KeyError: 'WrongUse: x'", 1),
         ("CRASHED", "Flow run process exited with non-zero status code -9.", 1),
         ("CANCELLED", None, 1),
     ],

@@ -218,14 +218,20 @@ def test_what_has_no_effect_is_recorded_once_and_told_again(delivered: Path, cas
     assert [r["status"] for r in rows(delivered, "ops.sources") if r["path"] == "transactions/z.csv"] == [status]
 
 
-@pytest.mark.parametrize("more", [None, "2024-01-03|104|7|1 2 3\n"], ids=["nothing else", "and another file"])
-def test_the_ledger_names_sources_as_they_are_named_now(delivered: Path, more: str | None) -> None:
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [(None, {}), ("2024-01-03|104|7|1 2 3\n", {}), (None, {"n_clusters": 2})],
+    ids=["nothing else", "and another file", "and another parameter"],
+)
+def test_the_ledger_names_sources_as_they_are_named_now(
+    more: str | None, asked: dict[str, object], delivered: Path
+) -> None:
     folder = delivered / "landing" / "transactions"
     one, other, aside = folder / "101_Tran.csv", folder / "102_Tran.csv", folder / "aside"
     for file, name in ((one, aside), (other, one), (aside, other)):
         file.rename(name)
     if more is not None:
         (folder / "901_Tran.csv").write_text(more)
-    run(delivered, enable_quality_checks=False)
+    run(delivered, enable_quality_checks=False, **asked)
     named = {row["source_id"]: row["path"] for row in rows(delivered, "ops.sources") if row["status"] == "current"}
     assert {row["source_id"]: row["path"] for row in rows(delivered, "ops.ledger")} == named

@@ -10,7 +10,7 @@ import pytest
 
 from flows.medallion import single_group
 from lakehouse import catalog, release
-from lakehouse.errors import Blocked
+from lakehouse.errors import BadInput, Blocked
 from lakehouse.lease import Lease
 from lakehouse.release import Base
 from lakehouse.sample import write_sample
@@ -98,3 +98,23 @@ def test_a_source_the_ledger_forgot_is_counted_again(delivered: Path, monkeypatc
     facts = run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
     added.unlink()
     assert "transactions/102_Tran.csv" in {row.path for row in facts.ledger}
+
+
+def test_a_source_that_can_be_counted_no_more_is_named(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, table = release.begin, catalog.entry("ops.ledger").table
+
+    def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
+        base = whole(storage, run_id, lease)
+        rows = storage.rows(table, base.versions["ops.ledger"])
+        kept = rows.filter(pc.not_equal(rows["path"], "transactions/103_Tran.csv"))
+        return replace(base, versions=base.versions | {"ops.ledger": storage.write(table, kept.to_reader(), run_id)})
+
+    monkeypatch.setattr(release, "begin", begin)
+    gone = delivered / "landing" / "transactions" / "103_Tran.csv"
+    content = gone.read_bytes()
+    gone.unlink()
+    try:
+        with pytest.raises(BadInput, match=r"^transactions/103_Tran\.csv: it cannot be counted: .*withdraw it"):
+            run_lakehouse(delivered / "home", delivered / "landing", **PLAIN, n_clusters=2)
+    finally:
+        gone.write_bytes(content)

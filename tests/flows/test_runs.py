@@ -189,6 +189,8 @@ def test_a_killed_run_leaves_readers_on_the_last_release(
     before = KILL.format(module=module, function=function, early=early or "pass", late=late or "pass")
     killed = lakehouse(home, "run", "--source", more, "--no-prefect", "--no-checks", before=before)
     assert killed.returncode == -9
+    told = lakehouse(home, "status")
+    assert "which was killed: the next run takes over" in told.stdout + told.stderr
     seen = newest(home)
     if point == "after the commit":
         assert digests(home) == undisturbed

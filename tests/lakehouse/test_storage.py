@@ -372,7 +372,8 @@ def _many(count: int) -> pa.RecordBatchReader:
 def test_tables_that_may_not_be_seen_are_not_said_to_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(_: object) -> None:
+    def refused(path: str) -> None:
+        assert path == f"{tmp_path}/silver/months"
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("lakehouse.storage.os.listdir", refused)
