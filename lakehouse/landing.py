@@ -78,7 +78,7 @@ def transaction_files(landing: str | Path, heads: Mapping[str, Head] = {}) -> li
 
 
 def csv_files(folder: Path) -> list[Path]:
-    """List what is named *.csv in a folder; errors: BadInput when there is none, or it may not be read."""
+    """List what is named *.csv in a folder; errors: BadInput where there is no folder, or none that may be read."""
     try:
         with os.scandir(folder) as found:
             return [folder / name for name in sorted(one.name for one in found) if name.endswith(".csv")]

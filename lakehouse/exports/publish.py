@@ -59,7 +59,8 @@ def publish(release: Release, groups: Mapping[str, Snapshot], into: Path) -> Man
     started, into = perf_counter(), into.absolute()
     makers = [(path, maker, groups[group]) for group in groups for path, maker in GROUPS.get(group, {}).items()]
     manifest, files = _described(release, {path: _content(path, maker(opened)) for path, maker, opened in makers})
-    current_folder(into)  # what is not ours to replace is refused before anything is made beside it
+    with told("publish exports as", into):
+        current_folder(into)  # what is not ours to replace is refused before anything is made beside it
     with told("publish exports as", into), locked(into):
         current = current_folder(into)
         earlier = manifest_in(current) if current else None

@@ -51,3 +51,12 @@ def test_no_other_module_reads_a_setting() -> None:
         file for room in ("lakehouse", "quality", "flows", "deployments") for file in (PROJECT / room).rglob("*.py")
     ]
     assert [file.name for file in files if reading.search(file.read_text(encoding="utf-8"))] == []
+
+
+def test_a_place_may_begin_with_the_users_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ana")
+    monkeypatch.setenv("LAKEHOUSE_HOME", "~/sales")
+    monkeypatch.setenv("DATA_PATH", "~")
+    given = load_settings(output_path="~ana/out")
+    assert (given.lakehouse_home, given.data_path) == (Path("/home/ana/sales"), "/home/ana")
+    assert given.output_path == "~ana/out"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deployments import runs
 from deployments.runs import exit_code
 
 
@@ -19,3 +20,9 @@ from deployments.runs import exit_code
 )
 def test_a_run_ends_a_command_as_the_error_it_names(state: str, message: str | None, code: int) -> None:
     assert exit_code({"state_type": state, "state": {"message": message}}) == code
+
+
+def test_of_a_log_line_the_traceback_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["one", "Encountered an exception:\nTraceback (most recent call last):\n  File …\nKeyError: 'x'", "three"]
+    monkeypatch.setattr(runs, "pages", lambda *_, **__: [{"message": line} for line in lines])
+    assert list(runs._logs(None, "", 1)) == ["Encountered an exception:", "three"]  # type: ignore[arg-type]

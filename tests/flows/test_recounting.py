@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -17,6 +18,7 @@ from lakehouse.sample import write_sample
 from lakehouse.storage import Storage
 from tests.conftest import run_lakehouse
 
+Change = Callable[[pa.Table, Storage, Base], pa.Table]
 PLAIN = {"enable_quality_checks": False, "min_rows_threshold": 1, "max_quarantine_pct": 50}
 
 
@@ -30,24 +32,44 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def damage(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Let the next run begin on tables of which one has lost a row of a file."""
+def begins_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Change], None]:
+    """Let the next run begin on tables of which one is changed."""
     whole = release.begin
 
-    def damage(name: str, path: str) -> None:
+    def begins_on(name: str, change: Change) -> None:
         def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
             base = whole(storage, run_id, lease)
             table, version = catalog.entry(name).table, base.versions[name]
-            known = storage.rows(catalog.entry("ops.sources").table, base.versions["ops.sources"]).to_pylist()
-            source_id = next(row["source_id"] for row in known if row["path"] == path)
             rows = storage.rows(table, version)
-            at = rows["source_id"].to_pylist().index(source_id)
-            kept = rows.take([n for n in range(rows.num_rows) if n != at])
-            return replace(base, versions=base.versions | {name: storage.write(table, kept.to_reader(), run_id)})
+            changed = change(rows, storage, base)
+            assert changed.num_rows < rows.num_rows
+            return replace(base, versions=base.versions | {name: storage.write(table, changed.to_reader(), run_id)})
 
         monkeypatch.setattr(release, "begin", begin)
 
+    return begins_on
+
+
+@pytest.fixture
+def damage(begins_on: Callable[[str, Change], None]) -> Callable[[str, str], None]:
+    """Let the next run begin on tables of which one has lost a row of a file."""
+
+    def damage(name: str, path: str) -> None:
+        def without_one(rows: pa.Table, storage: Storage, base: Base) -> pa.Table:
+            known = storage.rows(catalog.entry("ops.sources").table, base.versions["ops.sources"]).to_pylist()
+            source_id = next(row["source_id"] for row in known if row["path"] == path)
+            at = rows["source_id"].to_pylist().index(source_id)
+            return rows.take([n for n in range(rows.num_rows) if n != at])
+
+        begins_on(name, without_one)
+
     return damage
+
+
+@pytest.fixture
+def forget(begins_on: Callable[[str, Change], None]) -> Callable[[str], None]:
+    """Let the next run begin on a ledger that knows nothing of a file."""
+    return lambda path: begins_on("ops.ledger", lambda rows, *_: rows.filter(pc.not_equal(rows["path"], path)))
 
 
 TABLES = ("bronze.transactions", "silver.receipts", "ops.quarantine")
@@ -82,17 +104,8 @@ def test_a_single_group_finds_it_too(
         run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
 
 
-def test_a_source_the_ledger_forgot_is_counted_again(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, table = release.begin, catalog.entry("ops.ledger").table
-
-    def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
-        base = whole(storage, run_id, lease)
-        rows = storage.rows(table, base.versions["ops.ledger"])
-        kept = rows.filter(pc.not_equal(rows["path"], "transactions/102_Tran.csv"))
-        assert kept.num_rows < rows.num_rows
-        return replace(base, versions=base.versions | {"ops.ledger": storage.write(table, kept.to_reader(), run_id)})
-
-    monkeypatch.setattr(release, "begin", begin)
+def test_a_source_the_ledger_forgot_is_counted_again(delivered: Path, forget: Callable[[str], None]) -> None:
+    forget("transactions/102_Tran.csv")
     added = delivered / "landing" / "transactions" / "106_Tran.csv"
     added.write_text("2024-01-04|106|7|1 2 3\n")
     facts = run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
@@ -100,16 +113,8 @@ def test_a_source_the_ledger_forgot_is_counted_again(delivered: Path, monkeypatc
     assert "transactions/102_Tran.csv" in {row.path for row in facts.ledger}
 
 
-def test_a_source_that_can_be_counted_no_more_is_named(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, table = release.begin, catalog.entry("ops.ledger").table
-
-    def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
-        base = whole(storage, run_id, lease)
-        rows = storage.rows(table, base.versions["ops.ledger"])
-        kept = rows.filter(pc.not_equal(rows["path"], "transactions/103_Tran.csv"))
-        return replace(base, versions=base.versions | {"ops.ledger": storage.write(table, kept.to_reader(), run_id)})
-
-    monkeypatch.setattr(release, "begin", begin)
+def test_a_source_that_can_be_counted_no_more_is_named(delivered: Path, forget: Callable[[str], None]) -> None:
+    forget("transactions/103_Tran.csv")
     gone = delivered / "landing" / "transactions" / "103_Tran.csv"
     content = gone.read_bytes()
     gone.unlink()

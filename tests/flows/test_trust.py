@@ -274,3 +274,8 @@ def test_the_last_source_can_be_withdrawn_from_a_checked_lakehouse(tmp_path: Pat
     only.unlink()
     done(home, "withdraw", f"transactions/{only.name}", "--who", "Ana", "--why", "a test")
     assert answer(home, "query", "select * from gold.sales_totals") == []
+
+
+def test_times_are_told_in_utc_wherever_somebody_asks(unchecked: Path) -> None:
+    asked = "select timestamptz '2024-01-01 00:30:00+00' as moment, moment::date as day"
+    assert "2024-01-01 00:30:00 UTC 2024-01-01" in done(unchecked, "query", asked, TZ="America/Sao_Paulo")

@@ -420,6 +420,7 @@ def test_a_folder_file_or_link_of_someone_else_is_refused(tmp_path: Path) -> Non
             publish(SNAPSHOT, tmp_path / name)
     assert (tmp_path / "folder/holiday.txt").read_text() == "photos"
     assert beside(tmp_path / "folder") == []
+    assert {one.name for one in tmp_path.iterdir()} == {"folder", "file", "link"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

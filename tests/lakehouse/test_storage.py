@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from lakehouse.engine import Engine
 from lakehouse.errors import BrokenContract, StorageFailed
 from lakehouse.schemas import spark_schema
-from lakehouse.storage import Storage, held_to
+from lakehouse.storage import Storage, held_to, told
 from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
 
 COLUMNS = (
@@ -379,3 +380,11 @@ def test_tables_that_may_not_be_seen_are_not_said_to_be_missing(
     monkeypatch.setattr("lakehouse.storage.os.listdir", refused)
     with pytest.raises(StorageFailed, match="Permission denied"):
         Storage(str(tmp_path)).version(MONTHS)
+
+
+def test_colours_in_what_the_storage_says_are_not_passed_on() -> None:
+    with (
+        pytest.raises(StorageFailed, match=r"Could not open here: Generic error ↳ no room\. Check"),
+        told("open", "here"),
+    ):
+        raise DeltaError("Generic error \x1b[31m↳\x1b[0m no room")
