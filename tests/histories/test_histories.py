@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.histories.lives import Memory, lived_through
 from tests.histories.share import HISTORIES
-from tests.histories.steps import Again, Deliver, History, Run, Step, histories
+from tests.histories.steps import Again, Deliver, History, Run, Step, Withdraw, histories
 from tests.histories.world import Kept
 
 SHARDS = 8
@@ -32,6 +32,12 @@ FOUND: dict[str, tuple[Step, ...]] = {
         Deliver("transactions/b.csv", b"2024-01-10|1|1|3\n"),
     ),
     "a file that cannot be read, and other parameters": (Deliver("transactions/b.csv", b""), Run(checks=True)),
+    "the only file withdrawn, and its tables held to their checks": (
+        Withdraw("transactions/a.csv"),
+        Run(checks=True),
+        Deliver("transactions/b.csv", b"2024-01-10|1|7|4 x\n"),
+        Run(checks=True),
+    ),
 }
 
 
