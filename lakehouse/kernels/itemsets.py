@@ -20,15 +20,14 @@ Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
 
 MOST_ITEMSETS = 5_000_000  # some 500 MB; of six months with 450 products there are 240,000
-_BLOCK_WORDS = 1 << 16
+_BLOCK_WORDS = 1 << 17
 _BLOCK_CELLS = 1 << 21
 
 
-class Extensions(NamedTuple):
-    """The itemsets `prefix` + one of `last`, and the receipts that hold each."""
+class Found(NamedTuple):
+    """Itemsets of one size: a row of places per set, and the receipts that hold each."""
 
-    prefix: tuple[int, ...]
-    last: Ints
+    sets: Ints
     receipts: Ints
 
 
@@ -78,11 +77,11 @@ def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int)
     receipts = _popcounts(columns)
     order = np.argsort(receipts, kind="stable")
     order = order[receipts[order] >= least]
-    found = [Extensions((), np.arange(len(order)), receipts[order])] if len(order) and max_size > 0 else []
+    found = [Found(np.arange(len(order))[:, None], receipts[order])] if len(order) and max_size > 0 else []
     count = len(order)
-    for some in _extensions((), np.arange(len(order)), columns[order], least, max_size - 1):
+    for some in _longer((), np.arange(len(order)), columns[order], least, max_size - 1):
         found.append(some)
-        count += len(some.last)
+        count += len(some.sets)
         if count > MOST_ITEMSETS:
             raise TooManyItemsets(len(products), least, MOST_ITEMSETS)
     return _table(found, items[order])
@@ -104,17 +103,47 @@ def count_itemsets(products: pa.ListArray, itemsets: pa.ListArray) -> Ints:
     return counts
 
 
-def _extensions(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, more: int) -> Iterator[Extensions]:
-    """Extend each product by each later one, up to `more` times; `columns` are restricted to the prefix's receipts."""
-    for i in range(len(items) - 1 if more > 0 else 0):
-        receipts = _popcounts(columns[i + 1 :], columns[i])
-        frequent = np.flatnonzero(receipts >= least)
-        if not len(frequent):
-            continue
-        longer, after = (*prefix, int(items[i])), frequent + i + 1
-        yield Extensions(longer, items[after], receipts[frequent])
-        if more > 1 and len(after) > 1:
-            yield from _extensions(longer, items[after], _restricted(columns, after, columns[i]), least, more - 1)
+def _longer(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, more: int) -> Iterator[Found]:
+    """Extend a prefix by two items, and those it finds by further ones, `more` products after the first at most.
+
+    `columns` are those of the items, restricted to the prefix's receipts.
+    """
+    for start, counts in _pair_counts(columns) if more > 0 else ():
+        row, second = np.nonzero(counts >= least)
+        first = row + start
+        sets = np.empty((len(row), len(prefix) + 2), np.int64)
+        sets[:, :-2], sets[:, -2], sets[:, -1] = prefix, items[first], items[second]
+        yield Found(sets, counts[row, second].astype(np.int64))
+        if more > 1:
+            ends = np.searchsorted(row, np.arange(len(counts) + 1))
+            for i in np.flatnonzero(np.diff(ends) > 1):
+                after, by = second[ends[i] : ends[i + 1]], columns[start + i]
+                longer = (*prefix, int(items[start + i]))
+                yield from _longer(longer, items[after], _restricted(columns, after, by), least, more - 1)
+
+
+def _pair_counts(columns: Bits) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
+    """Count the receipts of each two columns: give the first row of a band, and its counts with each later column.
+
+    Short columns are counted many pairs at a time: between two calls of numpy another thread may take over.
+    """
+    items, words = columns.shape
+    both = np.empty(max(words, min(_BLOCK_WORDS, items * columns.size)), np.uint64)
+    height = max(1, _BLOCK_CELLS // max(1, items))
+    for start in range(0, items - 1, height):
+        counts = np.zeros((min(height, items - start), items), np.uint32)
+        i = start
+        while i < min(start + height, items - 1):
+            rows = max(1, min(start + height - i, (items - i) // 4, _BLOCK_WORDS // (max(1, words) * (items - i))))
+            step = max(1, _BLOCK_WORDS // max(1, words * rows))
+            for j in range(i + 1, items, step):
+                later = columns[j : j + step]
+                held = both[: rows * later.size].reshape(rows, *later.shape)
+                np.bitwise_and(columns[i : i + rows, None], later, out=held)
+                into = counts[i - start : i - start + rows, j : j + step]
+                np.add.reduce(np.bitwise_count(held), axis=2, dtype=np.uint32, out=into)
+            i += rows
+        yield start, np.triu(counts, start + 1)
 
 
 def _holding(columns: Bits, sets: Ints) -> Ints:
@@ -140,8 +169,7 @@ def _restricted(columns: Bits, chosen: Ints, by: Bits) -> Bits:
     if 3 * len(held) > 2 * len(octets):
         return columns[chosen] & by
     kept = np.zeros((len(chosen), -(-len(held) // 8) * 8), np.uint8)
-    for row, column in zip(kept, chosen, strict=True):
-        np.take(columns[column].view(np.uint8), held, out=row[: len(held)], mode="clip")
+    np.take(columns[chosen].view(np.uint8), held, axis=1, out=kept[:, : len(held)], mode="clip")
     kept[:, : len(held)] &= octets[held]
     return kept.view(np.uint64)
 
@@ -178,15 +206,12 @@ def bit_columns(coded: pa.DictionaryArray, offsets: Ints, items: Ints) -> Bits:
     return bits.view(np.uint64)
 
 
-def _table(found: list[Extensions], items: Ints) -> pa.Table:
+def _table(found: list[Found], items: Ints) -> pa.Table:
     """Write positions in `items` as ids; order by size, then items."""
     values, sizes, receipts = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for size in sorted({len(f.prefix) + 1 for f in found}):
-        level = [f for f in found if len(f.prefix) == size - 1]
-        prefixes = np.array([f.prefix for f in level], np.int64).reshape(len(level), size - 1)
-        prefixes = np.repeat(prefixes, [len(f.last) for f in level], axis=0)
-        sets = items[np.column_stack([prefixes, np.concatenate([f.last for f in level])])]
-        sets.sort(axis=1)
+    for size in sorted({f.sets.shape[1] for f in found}):
+        level = [f for f in found if f.sets.shape[1] == size]
+        sets = np.sort(items[np.concatenate([f.sets for f in level])], axis=1)
         order = np.lexsort(sets.T[::-1])
         values.append(sets[order].ravel())
         sizes.append(np.full(len(sets), size))
