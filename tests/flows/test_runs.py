@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lakehouse.errors import ServiceDown
@@ -85,6 +86,19 @@ def test_gold_is_the_same_bytes_with_any_number_of_partitions(
     partitions: str, published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
 ) -> None:
     run(tmp_path, sample[0], env={"ENGINE_PARTITIONS": partitions})
+    assert digests(tmp_path) == digests(published)
+
+
+def test_gold_is_the_same_bytes_on_an_older_processor(
+    published: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
+) -> None:
+    newer = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    older = {
+        "NPY_DISABLE_CPU_FEATURES": ",".join(newer),
+        "ARROW_USER_SIMD_LEVEL": "NONE",
+        "OPENBLAS_CORETYPE": "Prescott",
+    }
+    run(tmp_path, sample[0], env=older)
     assert digests(tmp_path) == digests(published)
 
 
