@@ -21,7 +21,10 @@ import psycopg
 from psycopg import sql
 
 from lakehouse import postgres_keeper as keeper
+from lakehouse import postgres_server as server
 from lakehouse.errors import ServiceDown
+from lakehouse.postgres_programs import installations
+from lakehouse.process_locks import held, is_taken, take
 from lakehouse.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -63,8 +66,8 @@ def address(settings: Settings) -> str:
 def status(settings: Settings) -> str:
     """Say in one sentence where PostgreSQL is and whether it runs, without starting it. Errors: ServiceDown."""
     folder = _folder(settings)
-    if not settings.postgres_host and not keeper.is_taken(folder / "server.lock"):
-        found = next(keeper.installations(), None)
+    if not settings.postgres_host and not is_taken(folder / "server.lock"):
+        found = next(installations(), None)
         if found is None:
             reason = "no PostgreSQL runs on this machine"
             raise ServiceDown("PostgreSQL", str(folder), reason, "Install PostgreSQL, or set POSTGRES_HOST.")
@@ -87,15 +90,15 @@ def stop_embedded(settings: Settings) -> bool:
 
 
 def _stop(folder: Path) -> bool:
-    with _locked(folder / "start.lock"):
-        running = keeper.is_taken(folder / "server.lock")
-        if keeper.is_taken(folder / "keeper.lock"):
+    with held(folder / "start.lock"):
+        running = is_taken(folder / "server.lock")
+        if is_taken(folder / "keeper.lock"):
             with suppress(ProcessLookupError):
                 os.kill(int((folder / "keeper.lock").read_text()), signal.SIGTERM)
-            if (ended := keeper.take(folder / "keeper.lock", seconds=2 * keeper.STOP_SECONDS)) is not None:
+            if (ended := take(folder / "keeper.lock", seconds=2 * server.STOP_SECONDS)) is not None:
                 os.close(ended)
-        keeper.stop(folder, keeper.server_process(folder)[0])  # when its keeper was killed
-    if keeper.is_taken(folder / "server.lock"):
+        server.stop(folder, server.server_process(folder)[0])  # when its keeper was killed
+    if is_taken(folder / "server.lock"):
         raise ServiceDown("The embedded PostgreSQL", str(folder), "it does not stop", "End its processes.")
     return running
 
@@ -185,7 +188,7 @@ def _connect(folder: Path, host: str, database: str) -> Connection:
     """Connect; start the server when nobody keeps it; wait while it starts or stops."""
     until = time.monotonic() + _CONNECT_SECONDS
     while True:
-        if not keeper.is_taken(folder / "keeper.lock"):
+        if not is_taken(folder / "keeper.lock"):
             _start(folder)
         try:
             return _open(host, database)
@@ -202,7 +205,7 @@ def _open(host: str, database: str) -> Connection:
     return psycopg.connect(
         host=host,
         port=5432,
-        user=keeper.ROLE,
+        user=server.ROLE,
         dbname=database,
         connect_timeout=5,
         application_name="lakehouse",
@@ -221,8 +224,8 @@ def _create_database(host: str, database: str) -> None:
 
 def _start(folder: Path) -> None:
     """Start a keeper, unless another process just did, and wait until its server is ready."""
-    with _locked(folder / "start.lock"):
-        if keeper.is_taken(folder / "keeper.lock"):
+    with held(folder / "start.lock"):
+        if is_taken(folder / "keeper.lock"):
             return
         log = folder / "server.log"
         with log.open("ab") as out:
@@ -251,13 +254,3 @@ def _said_by_keeper(folder: Path, log: int) -> str:
     except subprocess.TimeoutExpired:
         return "it did not start in time"
     return done.stdout
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    number = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(number)

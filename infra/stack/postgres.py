@@ -10,7 +10,7 @@ import psycopg
 from infra.stack.plan import HOST, Plan
 from infra.stack.process import Service
 from lakehouse.errors import ServiceDown
-from lakehouse.postgres_keeper import installations, owner_of
+from lakehouse.postgres_programs import installations, owner_of
 
 ADMINISTRATOR = "postgres"
 CLEAN = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}

@@ -37,7 +37,7 @@ NAMELESS = {  # where a kill may leave what the next call makes anew, and no rel
     ("lakehouse/exports/folders.py", "link.symlink_to"): "the link beside the exports that `swap` renames",
     ("lakehouse/postgres.py", "(Path(place) / 'data').symlink_to"): "a shorter name of a socket, in a temporary folder",
     (
-        "lakehouse/postgres_keeper.py",
+        "lakehouse/postgres_server.py",
         "new.rename",
     ): "the data folder of an embedded PostgreSQL, made whole first",
     ("quality/documents.py", "into.rename"): "the pages of the suites, written anew by every run that checks",

