@@ -27,7 +27,7 @@ _BLOCK_CELLS = 1 << 21
 class Found(NamedTuple):
     """Itemsets of one size: a row of places per set, and the receipts that hold each."""
 
-    sets: Ints
+    sets: npt.NDArray[np.int32]
     receipts: Ints
 
 
@@ -77,7 +77,8 @@ def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int)
     receipts = _popcounts(columns)
     order = np.argsort(receipts, kind="stable")
     order = order[receipts[order] >= least]
-    found = [Found(np.arange(len(order))[:, None], receipts[order])] if len(order) and max_size > 0 else []
+    singles = Found(np.arange(len(order), dtype=np.int32)[:, None], receipts[order])
+    found = [singles] if len(order) and max_size > 0 else []
     count = len(order)
     for some in _longer((), np.arange(len(order)), columns[order], least, max_size - 1):
         found.append(some)
@@ -111,7 +112,7 @@ def _longer(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, mor
     for start, counts in _pair_counts(columns) if more > 0 else ():
         row, second = np.nonzero(counts >= least)
         first = row + start
-        sets = np.empty((len(row), len(prefix) + 2), np.int64)
+        sets = np.empty((len(row), len(prefix) + 2), np.int32)
         sets[:, :-2], sets[:, -2], sets[:, -1] = prefix, items[first], items[second]
         yield Found(sets, counts[row, second].astype(np.int64))
         if more > 1:
@@ -208,16 +209,17 @@ def bit_columns(coded: pa.DictionaryArray, offsets: Ints, items: Ints) -> Bits:
 
 def _table(found: list[Found], items: Ints) -> pa.Table:
     """Write positions in `items` as ids; order by size, then items."""
-    values, sizes, receipts = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    values, sizes, receipts = [np.empty(0, np.int32)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    ids = items.astype(np.int32)
     for size in sorted({f.sets.shape[1] for f in found}):
         level = [f for f in found if f.sets.shape[1] == size]
-        sets = np.sort(items[np.concatenate([f.sets for f in level])], axis=1)
+        sets = np.sort(ids[np.concatenate([f.sets for f in level])], axis=1)
         order = np.lexsort(sets.T[::-1])
         values.append(sets[order].ravel())
         sizes.append(np.full(len(sets), size))
         receipts.append(np.concatenate([f.receipts for f in level])[order])
     offsets = np.append(0, np.cumsum(np.concatenate(sizes))).astype(np.int32)
-    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values).astype(np.int32)))
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
     return pa.table({"items": lists, "receipts": np.concatenate(receipts)})
 
 
