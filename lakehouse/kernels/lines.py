@@ -80,20 +80,22 @@ def _batch(data: bytes, source_id: int, before: int) -> pa.RecordBatch:
     kept = np.delete(octets, np.concatenate([feeds, returns]))
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     lines = pa.StringArray.from_buffers(len(feeds), pa.py_buffer(offsets), pa.py_buffer(kept))
-    if not _is_plain(kept):
+    if not _is_plain(data):
         lines = pa.array([text_of(bytes(v)) for v in lines.cast(pa.binary(), safe=False).to_pylist()], pa.string())
     numbers = np.arange(before + 1, before + 1 + len(feeds), dtype=np.int32)
     ids = np.full(len(feeds), source_id, np.int64)
     return pa.record_batch([pa.array(ids), pa.array(numbers), lines], ["source_id", "line_number", "line"])
 
 
-def _is_plain(octets: np.ndarray) -> bool:
-    """Say whether text of these bytes is the bytes themselves: UTF-8 without the characters that stand for bytes."""
-    if not (octets & 0x80).any():
+def _is_plain(lines: bytes) -> bool:
+    """Say whether text of these lines is their bytes: each UTF-8, without the characters that stand for bytes.
+
+    Without their line feeds the end of one and the beginning of the next could make a character.
+    """
+    if lines.isascii():
         return True
-    data = octets.tobytes()
     try:
-        data.decode("utf-8")
+        lines.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return b"\xee\xbe" not in data and b"\xee\xbf" not in data
+    return b"\xee\xbe" not in lines and b"\xee\xbf" not in lines

@@ -9,9 +9,21 @@ from hypothesis import strategies as st
 
 from lakehouse.kernels.lines import MARK, delivered_lines, numbered_lines, text_of
 
-PIECES = [b"\n", b"\r", b"\r\n", b"|", b"5", b" ", b"\0", b"\xff", b"\xc3", b"\xc3\xa9", b"\xed\xa0\x80", b"\xef", MARK]
+PIECES = [b"\n", b"\r", b"\r\n", b"|", b"5", b" ", b"\0", b"\xff", b"\xc3", b"\xa9", b"\xe2", b"\x82", b"\xc3\xa9"]
+PIECES += [b"\xed\xa0\x80", b"\xef", MARK]
 PRIVATE = ["\uef0a", "\uef7f", "\uef80", "\uef8a", "\uefff", "\uf000", "\U0001f6d2"]
-BYTES = st.one_of(st.binary(), st.lists(st.sampled_from([*PIECES, *(p.encode() for p in PRIVATE)])).map(b"".join))
+
+
+def cut(text: str, places: set[int]) -> bytes:
+    """Put line feeds between the bytes of a text, within characters too."""
+    return b"".join(b"\n" * (at in places) + bytes([octet]) for at, octet in enumerate(text.encode()))
+
+
+BYTES = st.one_of(
+    st.binary(),
+    st.lists(st.sampled_from([*PIECES, *(p.encode() for p in PRIVATE)])).map(b"".join),
+    st.builds(cut, st.text("aé€🛒", max_size=12), st.sets(st.integers(0, 40))),
+)
 BLOCKS = st.integers(1, 40)
 
 
@@ -52,6 +64,8 @@ def octets(text: str) -> bytes:
         (b"a\n" + MARK + b"b", ["a", "\ufeffb"]),
         (b"\xef\xbb", ["\uefef\uefbb"]),
         ("Ñandú, café\n".encode(), ["Ñandú, café"]),
+        (b"a\xc3\n\xa9b\n", ["a\uefc3", "\uefa9b"]),
+        (b"\xe2\x82\r\n\xac\n", ["\uefe2\uef82", "\uefac"]),
         (b"a\0b\n", ["a\0b"]),
         (b"a\xffb\nc\n", ["a\uefffb", "c"]),
         (b"a\x0bb\x0cc\x1cd\xc2\x85e\xe2\x80\xa8f\n", ["a\x0bb\x0cc\x1cd\x85e\u2028f"]),

@@ -90,6 +90,7 @@ def by_kernels(duck: "DuckDBPyConnection", content: bytes) -> list[tuple[Any, ..
 @example([MARK, MARK, b"\n"])
 @example([b"\n"])
 @example([b"\r"])
+@example([b"2024-01-01|1|1|1 \xc3\n\xa9\n2024-01-01|1|1|1\n"])
 @example([b"2024-01-02|1|2|3\r\r\n2024-01-02|1|2|3\r"])
 @example([b"2024-01-02|1|2|3\r2024-01-02|1|2|4\n"])
 def test_any_bytes_are_read_as_the_kernels_read_them(
