@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
@@ -61,6 +62,7 @@ def _leave(code: int) -> NoReturn:
     """End as the interpreter does, but for freeing all memory object by object: that takes most of a second."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None
+        with suppress(OSError):  # what was not written was told when it was tried
+            stream.flush()
     os._exit(code)

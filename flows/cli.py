@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 blocked by a gate.
 """
 
+import errno
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -64,6 +65,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        Console(stderr=True).print("Standard output has no room: not all of the answer is there.")
+        sys.exit(1)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.order import ordered
+from flows.order import hold_to_text, ordered
 from flows.reading import AsJson
 from flows.shown import show, show_one
 from lakehouse import release, retention
@@ -23,6 +23,8 @@ def pin(
     why: Annotated[str | None, typer.Option(help="The reason, for whoever wonders later.")] = None,
 ) -> None:
     """Keep a release until it is unpinned, whatever its age."""
+    if why is not None:
+        hold_to_text("--why", why)
     order = ordered("pin", load_settings(), validated())
     release.at(order.storage, number)
     with order.leased() as lease:

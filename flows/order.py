@@ -63,6 +63,12 @@ def front_end(settings: Settings) -> Path:
     return settings.frontend_path
 
 
+def hold_to_text(option: str, text: str) -> None:
+    """See that what a person gives as a name or a reason says something, and can be printed; errors: WrongUse."""
+    if not text.strip() or not text.isprintable():
+        raise WrongUse(option, text, "a text in one line that is not empty")
+
+
 def ordered(
     flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
 ) -> Order:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List refused lines; fix, waive or replay them.", invoke_without_command=True)
 
+MOST_LINES = 2**31 - 1  # of a file: their numbers have 32 bits
 PATH, NUMBER = "The file, as the listing names it.", "The line there, from 1."
 SourcePath = Annotated[str, typer.Argument(metavar="SOURCE_PATH", help=PATH)]
-LineNumber = Annotated[int, typer.Argument(metavar="LINE_NUMBER", min=1, help=NUMBER)]
+LineNumber = Annotated[int, typer.Argument(metavar="LINE_NUMBER", min=1, max=MOST_LINES, help=NUMBER)]
 Line = Annotated[str, typer.Argument(metavar="LINE", help="The whole line as it should have been.")]
 Who = Annotated[str, typer.Option(help="Who decides.")]
 Why = Annotated[str, typer.Option(help="The reason.")]
@@ -65,7 +66,7 @@ def waive(
     who: Who,
     why: Why,
     path: Annotated[str | None, typer.Argument(metavar="SOURCE_PATH", help=PATH)] = None,
-    number: Annotated[int | None, typer.Argument(metavar="LINE_NUMBER", min=1, help=NUMBER)] = None,
+    number: Annotated[int | None, typer.Argument(metavar="LINE_NUMBER", min=1, max=MOST_LINES, help=NUMBER)] = None,
     rule: Annotated[str | None, typer.Option(help="Instead of a line: every open line that broke this rule.")] = None,
     of_path: Annotated[str | None, typer.Option("--path", help="With --rule: only lines of this file.")] = None,
 ) -> None:
@@ -79,7 +80,8 @@ def waive(
     elif rule is None and of_path is None and path is not None and number is not None:
         _decide("quarantine-waive", lambda order: workbench.waive(order, path, number, reason))
     else:
-        raise WrongUse("What to waive", "", "either SOURCE_PATH and LINE_NUMBER, or --rule, alone or with --path")
+        given = " ".join(str(one) for one in (path, number, rule, of_path) if one is not None)
+        raise WrongUse("What to waive", given, "either SOURCE_PATH and LINE_NUMBER, or --rule, alone or with --path")
 
 
 @app.command()

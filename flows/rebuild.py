@@ -131,16 +131,17 @@ def scratch_home(settings: Settings, keep: Path | None) -> Iterator[Path]:
     home = keep or settings.lakehouse_home
     try:
         home.mkdir(parents=True, exist_ok=True)
+        scratch = None if keep is not None else TemporaryDirectory(prefix=SCRATCH, dir=home.absolute())
     except OSError as error:
         raise StorageFailed("make", str(home), str(error.strerror), "Name a folder that can be written.") from None
-    if keep is not None:
-        yield keep.absolute()
+    if scratch is None:
+        yield home.absolute()
         return
     for left in home.glob(f"{SCRATCH}*"):
         with suppress(FileNotFoundError):  # another rebuild removed it
             if left.is_dir() and time.time() - left.stat().st_mtime > GRACE.total_seconds():
                 shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(prefix=SCRATCH, dir=home.absolute()) as folder:
+    with scratch as folder:
         yield Path(folder)
 
 

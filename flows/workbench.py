@@ -12,7 +12,7 @@ from flows.conduct import FLOW
 from flows.events import Events, error_console
 from flows.medallion import medallion
 from flows.news import Decided, News, inputs_hash_of
-from flows.order import Order, ordered
+from flows.order import Order, hold_to_text, ordered
 from flows.report import RunFacts
 from flows.run import carried_out, direct, print_summary
 from lakehouse import release
@@ -41,9 +41,8 @@ class Reason:
     why: str
 
     def __post_init__(self) -> None:
-        for option, text in (("--who", self.who), ("--why", self.why)):
-            if not text.strip() or not text.isprintable():
-                raise WrongUse(option, text, "a text in one line that is not empty")
+        hold_to_text("--who", self.who)
+        hold_to_text("--why", self.why)
 
 
 @dataclass(frozen=True)

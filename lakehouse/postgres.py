@@ -87,6 +87,9 @@ def stop_embedded(settings: Settings) -> bool:
         raise ServiceDown(
             "The embedded PostgreSQL", str(folder), "it belongs to another user", "Stop it as that user."
         ) from None
+    except OSError as error:
+        remedy = "Stop it where its folder can be written."
+        raise ServiceDown("The embedded PostgreSQL", str(folder), str(error.strerror), remedy) from None
 
 
 def _stop(folder: Path) -> bool:
@@ -159,16 +162,16 @@ def _use(folder: Path) -> None:
     """Hold the users' lock until this process ends; wait while a keeper that saw nobody stops the server."""
     lock = folder / "users.lock"
     with _using:
-        held = _used.get(folder)
-        if held is not None and lock.exists() and os.path.samestat(os.fstat(held), lock.stat()):
-            os.utime(held)
+        mine = _used.get(folder)
+        if mine is not None and lock.exists() and os.path.samestat(os.fstat(mine), lock.stat()):
+            os.utime(mine)
             return
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(number, fcntl.LOCK_SH)
         os.utime(number)
-        if held is not None:
-            os.close(held)
+        if mine is not None:
+            os.close(mine)
         _used[folder] = number
 
 

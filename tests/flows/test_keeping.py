@@ -1,5 +1,6 @@
 """Releases over the years: what is kept reads and rebuilds, what is not says so, and what changed is told."""
 
+import errno
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from flows.origins import FILE, LINES
 from flows.rebuild import Part, Rebuilt, _has_same_decisions, parts_of, recomputed, scratch_home
 from flows.workbench import Reason, decide, fix
 from lakehouse import catalog, release, retention
-from lakehouse.errors import Blocked, LeaseTaken, NotFound, NothingPublished, NotKept, WrongUse
+from lakehouse.errors import Blocked, LeaseTaken, NotFound, NothingPublished, NotKept, StorageFailed, WrongUse
 from lakehouse.lease import take
 from lakehouse.ops import corrections
 from lakehouse.ops import retention as kept_table
@@ -252,6 +253,18 @@ def test_what_a_killed_rebuild_left_is_removed_a_day_later(tmp_path: Path) -> No
     assert set(tmp_path.iterdir()) == {young, notes}
 
 
+def test_a_rebuild_without_a_place_to_work_in_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("flows.rebuild.TemporaryDirectory", refused)
+    with (
+        pytest.raises(StorageFailed, match="Could not make .*: Read-only file system"),
+        scratch_home(load_settings(lakehouse_home=tmp_path), None),
+    ):
+        pass
+
+
 def test_a_line_that_bronze_lost_blocks_the_rebuild(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Snapshot.rows
 
@@ -376,6 +389,8 @@ def test_what_is_not_there_is_refused(house: House, monkeypatch: pytest.MonkeyPa
     for ask in (lambda: comparing.diff(1, 99), lambda: comparing.rebuild(99), lambda: keeping.pin(99)):
         with pytest.raises(NotFound, match="There is no release '99'"):
             ask()
+    with pytest.raises(WrongUse, match="--why is '': it must be a text in one line that is not empty"):
+        keeping.pin(1, why="")
     with pytest.raises(NotFound, match="There is no pinned release '2'"):
         keeping.unpin(2)
     (tmp_path / "full").mkdir()

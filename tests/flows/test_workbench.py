@@ -300,7 +300,12 @@ FILE = "transactions/101_Tran.csv"
         (("fix", FILE, "LINE", "2024-02-30|101|17|4", *SAID), "it breaks bad_date: '2024-02-30' is no date"),
         (("fix", FILE, "LINE", f"{BETTER}\n", *SAID), "it breaks bad_product"),
         (("fix", FILE, "LINE", BETTER), "--who"),
-        (("waive", FILE, *SAID), "either SOURCE_PATH and LINE_NUMBER, or --rule"),
+        (("fix", FILE, 2**63, BETTER, *SAID), "Input should be less than or equal to 2147483647"),
+        (("waive", FILE, 2**63, *SAID), "Input should be less than or equal to 2147483647"),
+        (
+            ("waive", FILE, *SAID),
+            f"What to waive is '{FILE}': it must be either SOURCE_PATH and LINE_NUMBER, or --rule",
+        ),
         (("waive", "--rule", "bad_dates", *SAID), "There is no rule 'bad_dates'"),
         (("waive", "--rule", "bad_category", *SAID), "a rule that open lines broke"),
         (("--status", "closed"), "There is no status 'closed'"),

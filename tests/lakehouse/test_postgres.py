@@ -271,6 +271,14 @@ def test_stop_ends_a_used_server_and_its_user_can_start_another(home: Settings) 
     assert not runs(home)
 
 
+def test_a_server_that_cannot_be_locked_is_told_in_a_sentence(tmp_path: Path) -> None:
+    chosen = home_of(tmp_path)
+    (folder(chosen) / "start.lock").mkdir(parents=True)
+    (folder(chosen) / "server.lock").touch()
+    with pytest.raises(ServiceDown, match="Is a directory. Stop it where its folder can be written"):
+        stop_embedded(chosen)
+
+
 def test_data_of_a_version_that_is_not_there_says_so(tmp_path: Path) -> None:
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)

@@ -221,6 +221,15 @@ def test_a_damaged_file_is_told_in_a_sentence(filters: pc.Expression | None, sto
         storage.rows(MONTHS, version, filters=filters)
 
 
+def test_a_table_without_its_log_is_told_in_a_sentence(storage: Storage) -> None:
+    version = put(storage, MONTHS, (1, "2024-01", 5))
+    shutil.rmtree(Path(storage.uri(MONTHS), "_delta_log"))
+    later = Storage(storage.root)
+    assert later.version(MONTHS) is None
+    with pytest.raises(StorageFailed, match="Could not read .*/months: .*Check that it is there"):
+        later.rows(MONTHS, version)
+
+
 @pytest.mark.parametrize(
     ("commit", "said"),
     [(b"", "is cut short"), (b'{"commitInfo":{"run_id":"r1', "is cut short"), (None, "No such file")],
