@@ -98,6 +98,8 @@ def query(
                 _offer(database, table.qualified_name, opened.storage.dataset(table, version))
         database.execute("set TimeZone = 'UTC'; set enable_external_access = false; set lock_configuration = true")
         try:
+            if (count := len(database.extract_statements(sql))) != 1:
+                raise BadQuery(f"It holds {count} statements: ask one at a time.")
             found = database.sql(sql)  # None where it gives no rows
             rows = [] if found is None else _rows(found.to_arrow_table())
         except (duckdb.Error, ArithmeticError) as error:  # a date may be beyond those of Python

@@ -219,7 +219,8 @@ def _refused(rules: Sequence[RuleCount]) -> str:
     """Say how many lines are open, and what became of others."""
     waived, replayed = sum(rule.waived for rule in rules), sum(rule.replayed for rule in rules)
     told = [(waived, "waived (accepted as lost)"), (replayed, "replayed (corrected)")]
-    lines = f"{sum(rule.open for rule in rules):,} lines"
+    left = sum(rule.open for rule in rules)
+    lines = f"{left:,} line{'' if left == 1 else 's'}"
     return ", ".join([lines, *(f"{count:,} {what}" for count, what in told if count)])
 
 

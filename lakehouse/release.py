@@ -115,7 +115,8 @@ def latest(storage: Storage) -> Release:
 
 def _read(storage: Storage, version: int, wanted: pc.Expression | None = None) -> list[Release]:
     rows = storage.rows(releases.TABLE, version, filters=wanted).sort_by("release_id")
-    return [Release(**row) for row in rows.to_pylist(maps_as_pydicts="strict")]
+    found = rows.to_pylist(maps_as_pydicts="strict")
+    return [Release(**row | {"groups": dict(sorted(row["groups"].items()))}) for row in found]
 
 
 def at(storage: Storage, release_id: int) -> Release:

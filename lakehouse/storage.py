@@ -33,6 +33,9 @@ REMEDY = "Check that it exists, may be written and has room."
 READ_REMEDY = (
     "Check that it is there and may be read; an earlier release may be whole: see `lakehouse rollback --help`."
 )
+RESTORE_REMEDY = (
+    "Check that it is whole and may be written; `lakehouse rebuild --keep FOLDER` makes its release again elsewhere."
+)
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -96,7 +99,7 @@ class Storage:
 
     def restore(self, table: Table, version: int, run_id: str) -> int:
         """Make an earlier version the newest one; give the number it then has."""
-        with told("restore", self.uri(table)):
+        with told("restore", self.uri(table), RESTORE_REMEDY):
             delta = self._open(table)
             if delta.version() == version:
                 return version

@@ -131,6 +131,8 @@ def test_a_query_that_is_wrong_is_one_sentence(sample: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "The query failed" in refused(tmp_path, 2, "query", "select nothing from nowhere")
     assert "The query failed" in refused(tmp_path, 2, "query", "select * from read_csv('/etc/passwd')")
+    for sql, count in (("", 0), ("select 1; select 2", 2)):
+        assert f"It holds {count} statements: ask one at a time" in refused(tmp_path, 2, "query", sql)
     assert "There is no release '9'. There is: 1." in refused(tmp_path, 2, "ledger", "--release", "9")
     assert "There is no release '9'" in refused(tmp_path, 2, "rollback", "9")
 

@@ -228,6 +228,8 @@ def test_a_table_without_its_log_is_told_in_a_sentence(storage: Storage) -> None
     assert later.version(MONTHS) is None
     with pytest.raises(StorageFailed, match="Could not read .*/months: .*Check that it is there"):
         later.rows(MONTHS, version)
+    with pytest.raises(StorageFailed, match="Could not restore .*/months: .*`lakehouse rebuild --keep FOLDER`"):
+        later.restore(MONTHS, version, "r2")
 
 
 @pytest.mark.parametrize(
