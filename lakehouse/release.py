@@ -138,14 +138,15 @@ def _hold_kept(storage: Storage, release_id: int, published: list[Release]) -> N
 def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
     """Make every table what the last release says it is, whatever a run that died left behind.
 
-    A table that no release names is emptied: version 0 of every table is empty.
+    A table that no release names is emptied: version 0 of every table is empty. One that a release names and that is
+    gone is not made anew in its place: it may be put back. Errors: StorageFailed.
     """
     last = newest(storage)
     named = last.tables if last else {}
     versions = {}
     for table in catalog.released():
         wanted = named.get(table.qualified_name, 0)
-        is_right = storage.is_newest(table, wanted) or storage.create(table, run_id) == wanted
+        is_right = storage.is_newest(table, wanted) or (wanted == 0 and storage.create(table, run_id) == 0)
         versions[table.qualified_name] = wanted if is_right else storage.restore(table, wanted, run_id)
     return Base(last, lease, versions)
 

@@ -187,6 +187,18 @@ def test_a_table_that_does_not_open_is_not_published(storage: Storage) -> None:
     assert len(release.history(storage)) == 1
 
 
+def test_a_table_whose_log_is_gone_is_not_made_anew_in_its_place(storage: Storage) -> None:
+    publish(storage, "Bread")
+    log = Path(storage.uri(NAMES), "_delta_log")
+    away = log.rename(log.parent.with_name("away"))
+    later = Storage(storage.root)
+    with pytest.raises(StorageFailed, match="Could not restore .*/categories"):
+        begin(later, "another run")
+    assert not log.exists()
+    away.rename(log)
+    assert begin(Storage(storage.root), "another run").versions[NAMES.qualified_name] == 1
+
+
 def test_of_two_that_publish_at_once_one_wins(storage: Storage) -> None:
     first = begin(storage, "one")
     believed = replace(first.lease.holder, epoch=first.lease.epoch + 1)  # on the same version of the log
