@@ -63,6 +63,6 @@ def _leave(code: int) -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None
-        with suppress(OSError):  # what was not written was told when it was tried
+        with suppress(OSError):  # what could not be written the command has told
             stream.flush()
     os._exit(code)

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 blocked by a gate.
 
 import errno
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,17 +60,28 @@ def main() -> None:
         for argument in sys.argv[1:]:
             if writable(argument) != argument:
                 raise WrongUse("An argument", writable(argument), "text in UTF-8")
-        app()
+        try:
+            app()
+        finally:
+            _hand_over_answer()
     except LakehouseError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno != errno.ENOSPC:
             raise
-        Console(stderr=True).print("Standard output has no room: not all of the answer is there.")
+        said = f"{error.strerror}: what was being written, the answer or a file, is not all there."
+        Console(stderr=True, highlight=False).print(said, soft_wrap=True)
         sys.exit(1)
+
+
+def _hand_over_answer() -> None:
+    """Write out what waits for standard output; who reads no further is left alone. Errors: OSError."""
+    if sys.stdout is not None:  # as it is where it was closed
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
 
 
 @app.command()

@@ -8,6 +8,7 @@ import typer
 from flows import reading
 from flows.shown import show
 from lakehouse.errors import NotFound, WrongUse
+from lakehouse.kernels.receipts import MAX_INT
 from lakehouse.ops.quarantine import RULES, STATUSES
 from lakehouse.settings import load_settings
 
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List refused lines; fix, waive or replay them.", invoke_without_command=True)
 
-MOST_LINES = 2**31 - 1  # of a file: their numbers have 32 bits
 PATH, NUMBER = "The file, as the listing names it.", "The line there, from 1."
 SourcePath = Annotated[str, typer.Argument(metavar="SOURCE_PATH", help=PATH)]
-LineNumber = Annotated[int, typer.Argument(metavar="LINE_NUMBER", min=1, max=MOST_LINES, help=NUMBER)]
+LineNumber = Annotated[int, typer.Argument(metavar="LINE_NUMBER", min=1, max=MAX_INT, help=NUMBER)]
 Line = Annotated[str, typer.Argument(metavar="LINE", help="The whole line as it should have been.")]
 Who = Annotated[str, typer.Option(help="Who decides.")]
 Why = Annotated[str, typer.Option(help="The reason.")]
@@ -66,7 +66,7 @@ def waive(
     who: Who,
     why: Why,
     path: Annotated[str | None, typer.Argument(metavar="SOURCE_PATH", help=PATH)] = None,
-    number: Annotated[int | None, typer.Argument(metavar="LINE_NUMBER", min=1, max=MOST_LINES, help=NUMBER)] = None,
+    number: Annotated[int | None, typer.Argument(metavar="LINE_NUMBER", min=1, max=MAX_INT, help=NUMBER)] = None,
     rule: Annotated[str | None, typer.Option(help="Instead of a line: every open line that broke this rule.")] = None,
     of_path: Annotated[str | None, typer.Option("--path", help="With --rule: only lines of this file.")] = None,
 ) -> None:

@@ -22,7 +22,7 @@ from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.parameters import Parameters
 from lakehouse.schemas import spark_schema
-from lakehouse.storage import READ_REMEDY, Storage, told
+from lakehouse.storage import Storage, told
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
 
 log = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def condition(table: Table, scope: Scope) -> str | None:
 def digest_of(storage: Storage, table: Table, version: int) -> str:
     """Digest a version's rows: equal for equal rows, whatever their order, files and engine. Errors: StorageFailed."""
     digits = {c.name: c.digits for c in table.columns}
-    with told("read", storage.uri(table), READ_REMEDY):
+    with told("read", storage.uri(table)):
         return digest(storage.dataset(table, version).to_batches(columns=[c.name for c in table.columns]), digits)
 
 

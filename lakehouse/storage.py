@@ -36,6 +36,7 @@ READ_REMEDY = (
 RESTORE_REMEDY = (
     "Check that it is whole and may be written; `lakehouse rebuild --keep FOLDER` makes its release again elsewhere."
 )
+REMEDIES = {"read": READ_REMEDY, "restore": RESTORE_REMEDY}  # by action; REMEDY for others
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -72,7 +73,7 @@ class Storage:
 
     def is_newest(self, table: Table, version: int) -> bool:
         """Say whether the log of a table has a version and none after it; False when that cannot be told so fast."""
-        with told("read", self.uri(table), READ_REMEDY):
+        with told("read", self.uri(table)):
             return delta_log.is_newest(self._files(table), version)
 
     def create(self, table: Table, run_id: str) -> int:
@@ -99,7 +100,7 @@ class Storage:
 
     def restore(self, table: Table, version: int, run_id: str) -> int:
         """Make an earlier version the newest one; give the number it then has."""
-        with told("restore", self.uri(table), RESTORE_REMEDY):
+        with told("restore", self.uri(table)):
             delta = self._open(table)
             if delta.version() == version:
                 return version
@@ -186,14 +187,14 @@ class Storage:
         return {made: delta_log.run_of(self._commit(table, made)) for made in range(since + 1, version + 1)}
 
     def _commit(self, table: Table, version: int) -> dict[str, Any]:
-        with told("read", self.uri(table), READ_REMEDY):
+        with told("read", self.uri(table)):
             return delta_log.commit_info(self._files(table), version)
 
     def dataset(self, table: Table, version: int) -> pads.Dataset:
         """Open a version for reading by Arrow and DuckDB."""
         key = table.qualified_name, version
         if key not in self._opened:
-            with told("read", self.uri(table), READ_REMEDY):
+            with told("read", self.uri(table)):
                 opened = self._open(table, version)
             self._kept_open(table, opened)
         return self._opened[key]
@@ -201,13 +202,13 @@ class Storage:
     def _kept_open(self, table: Table, opened: DeltaTable) -> int:
         """Keep a version for those who read it; give its number."""
         version = int(opened.version())
-        with told("read", self.uri(table), READ_REMEDY):
+        with told("read", self.uri(table)):
             self._opened[table.qualified_name, version] = opened.to_pyarrow_dataset(filesystem=self._files(table))
         return version
 
     def holding(self, table: Table, version: int, wanted: pc.Expression) -> pads.Dataset:
         """Open only the files of a version with rows that fulfil a condition: to find them, little is read."""
-        with told("read", self.uri(table), READ_REMEDY):
+        with told("read", self.uri(table)):
             opened = self.dataset(table, version)
             scans = ((file, file.scanner(opened.schema, filter=wanted)) for file in opened.get_fragments(wanted))
             files = [file for file, scan in scans if scan.count_rows()]
@@ -218,12 +219,12 @@ class Storage:
     ) -> pa.Table:
         """Read a version into memory."""
         opened = self.dataset(table, version) if filters is None else self.holding(table, version, filters)
-        with told("read", self.uri(table), READ_REMEDY):
+        with told("read", self.uri(table)):
             return opened.to_table(columns=columns, filter=filters)
 
     def count(self, table: Table, version: int) -> int:
         """Count a version's rows."""
-        with told("read", self.uri(table), READ_REMEDY):
+        with told("read", self.uri(table)):
             return int(self.dataset(table, version).count_rows())
 
     def files(self, table: Table) -> FileSystem:
@@ -302,10 +303,10 @@ def _named(error: PySparkException, table: Table, where: str) -> Exception:
 
 
 @contextmanager
-def told(action: str, where: str, remedy: str = REMEDY) -> Iterator[None]:
+def told(action: str, where: str) -> Iterator[None]:
     """Turn what the storage says into one sentence."""
     try:
         yield
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
         reason = " ".join(COLOURS.sub("", str(error)).split())[:300]
-        raise StorageFailed(action, where, reason, remedy) from error
+        raise StorageFailed(action, where, reason, REMEDIES.get(action, REMEDY)) from error

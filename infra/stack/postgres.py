@@ -10,10 +10,9 @@ import psycopg
 from infra.stack.plan import HOST, Plan
 from infra.stack.process import Service
 from lakehouse.errors import ServiceDown
-from lakehouse.postgres_programs import installations, owner_of
+from lakehouse.postgres_programs import ENVIRONMENT, installations, owner_of
 
 ADMINISTRATOR = "postgres"
-CLEAN = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
 
 
 def postgres(plan: Plan) -> Service:
@@ -32,7 +31,7 @@ def postgres(plan: Plan) -> Service:
     }
     command = [str(programs / "postgres"), "-D", "{handed}"]
     command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    return Service("postgres", tuple(command), lambda: _is_ready(plan), CLEAN, owner=owner, handed=data)
+    return Service("postgres", tuple(command), lambda: _is_ready(plan), ENVIRONMENT, owner=owner, handed=data)
 
 
 def _programs() -> Path:
@@ -68,7 +67,7 @@ def _make(programs: Path, data: Path, plan: Plan) -> None:
             text=True,
             check=False,
             cwd="/",
-            env=CLEAN,
+            env=ENVIRONMENT,
             pass_fds=[folder, password.fileno()],
             user=owner.uid if owner else None,
             group=owner.gid if owner else None,

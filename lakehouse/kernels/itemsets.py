@@ -126,7 +126,8 @@ def _longer(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, mor
 def _pair_counts(columns: Bits) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
     """Count the receipts of each two columns: give the first row of a band, and its counts with each later column.
 
-    Short columns are counted many pairs at a time: between two calls of numpy another thread may take over.
+    Short columns are counted many pairs at a time: between two calls of numpy another thread may take over. Of rows
+    counted together those left of the diagonal are for nothing: they are few among a quarter of what is left.
     """
     items, words = columns.shape
     both = np.empty(max(words, min(_BLOCK_WORDS, items * columns.size)), np.uint64)

@@ -137,13 +137,15 @@ def test_a_query_that_is_wrong_is_one_sentence(sample: Path, tmp_path: Path) -> 
     assert "There is no release '9'" in refused(tmp_path, 2, "rollback", "9")
 
 
+@pytest.mark.parametrize("form", ["", " --json"])
 @pytest.mark.parametrize(("output", "code"), [("/dev/full", 1), ("&-", 0)])
-def test_an_answer_nobody_can_take_is_told_in_a_sentence(output: str, code: int, tmp_path: Path) -> None:
-    command = f'"{sys.executable}" -c "from deployments.entry import main; main()" sample --into "{tmp_path}/sample"'
+def test_an_answer_nobody_can_take_is_told_in_a_sentence(output: str, code: int, form: str, tmp_path: Path) -> None:
+    start = f'"{sys.executable}" -c "from deployments.entry import main; main()"'
+    command = f'{start} sample --into "{tmp_path}/sample"{form}'
     done = subprocess.run(f"{command} >{output}", shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert ("Standard output has no room" in done.stderr) == (code == 1)
+    assert ("No space left on device: what was being written" in done.stderr) == (code == 1)
 
 
 def test_a_root_that_cannot_be_written_is_named(sample: Path, tmp_path: Path) -> None:

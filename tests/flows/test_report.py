@@ -202,6 +202,8 @@ def test_the_console_is_told_in_short() -> None:
     said = [line.split(maxsplit=1) for line in shown(FACTS).splitlines()]
     assert ["Receipts", "1,108,987"] in [[name, rest.strip()] for name, rest in said]
     assert "3 lines, 1 waived (accepted as lost)" in shown(FACTS)
+    one = shown(replace(FACTS, quarantine_rules=[RuleCount("bad_date", 1, 0, 0, "x")]))
+    assert ["Quarantine", "1 line"] in [[word.strip() for word in line.split(maxsplit=1)] for line in one.splitlines()]
     assert "Every row of 2 sources is accounted for." in shown(FACTS)
     assert "http://127.0.0.1:4200/v2/runs/flow-run/run-1" in shown(FACTS)
     assert len(said) <= 10

@@ -99,6 +99,12 @@ def test_a_release_is_read_as_it_was_written(storage: Storage) -> None:
     assert second.parent == 1
 
 
+def test_the_groups_of_a_release_are_in_order(storage: Storage) -> None:
+    base = begin(storage, "a run")
+    release.commit(storage, released(base, groups={"summary": 1, "analytics": 1, "clustering": 1}), base)
+    assert list(release.latest(storage).groups) == ["analytics", "clustering", "summary"]
+
+
 def test_a_release_that_is_not_there_is_told_with_those_that_are(storage: Storage) -> None:
     publish(storage, "BREAD")
     with pytest.raises(NotFound, match=r"There is no release '7'\. There is: 1\."):
