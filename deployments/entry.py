@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+from flows.interrupts import take_interrupts
 from lakehouse.deferred import deferred, unused
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import load_settings
@@ -21,6 +22,19 @@ from quality.worker import start_ahead
 
 def main() -> NoReturn:
     """Run the command line; a run that will check has its checks imported meanwhile, in a process of their own."""
+    take_interrupts()
+    try:
+        _command()
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        _leave(ended.code or 0)
+    except KeyboardInterrupt:  # before the command itself was there to take it
+        _leave(130)
+    _leave(0)
+
+
+def _command() -> None:
     gc.set_threshold(50_000)  # what a run makes is data: looking for cycles every 700 objects finds none
     if sys.argv[1:2] == ["run"] and not {"--no-checks", "--help"} & set(sys.argv) and looks_new(sys.argv):
         start_ahead()
@@ -32,14 +46,7 @@ def main() -> NoReturn:
 
     for one in COMMANDS:
         app.command()(one)
-
-    try:
-        command()
-    except SystemExit as ended:
-        if isinstance(ended.code, str):
-            raise
-        _leave(ended.code or 0)
-    _leave(0)
+    command()
 
 
 def looks_new(arguments: list[str]) -> bool:

@@ -6,9 +6,11 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -27,6 +29,7 @@ UNNAMEABLE = re.compile(r"[#?\[\]\\^|%\x00-\x1f\x7f]")  # delta-rs takes a path 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
 IDLE_SECONDS = 7 * 86_400  # Sail ends a session that was asked nothing for so long; by itself after 15 minutes
+PROCESS, HANDLER_SECONDS = Path("/proc/self/status"), 2.0
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
@@ -115,19 +118,45 @@ def _sail(settings: Settings) -> Engine:
     from pysail.spark import SparkConnectServer  # reads these variables when it is imported
 
     server = SparkConnectServer(ip="127.0.0.1", port=0)
-    server.start(background=True)
+    with _interrupts_kept():
+        server.start(background=True)
     address = f"sc://127.0.0.1:{server.listening_address[1]}"
-    session = _session(address)
-    session.conf.set("spark.sql.session.timeZone", "UTC")
-    session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
-    _take_interrupts_back()
+    session = _set_up(_session(address), settings)
     return Engine("sail", session, address, server, rows_in_memory, root=settings.root, door=_door(settings.root))
 
 
-def _take_interrupts_back() -> None:
-    """Have Ctrl-C interrupt Python again: Sail ends its server at it, and the main thread would wait on for answers."""
-    if threading.current_thread() is threading.main_thread():  # no other thread may say who gets signals
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT) or signal.default_int_handler)
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Let Sail have SIGINT, and take it back: it ends its server at it, and whoever waits for an answer would wait on.
+
+    Until Sail has it, which takes milliseconds, an interrupt ends the process as a kill does: none is lost.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread may say who gets signals
+        yield
+        return
+    own = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN if own is signal.SIG_IGN else signal.SIG_DFL)
+    try:
+        yield
+        _wait_for_handler()
+    finally:
+        signal.signal(signal.SIGINT, own)
+
+
+@cache  # Sail asks for signals once in a process
+def _wait_for_handler() -> None:
+    """Wait until something other than Python handles SIGINT; where the system does not tell, as long as it may take."""
+    if not PROCESS.exists():
+        return time.sleep(0.25)
+    end = time.monotonic() + HANDLER_SECONDS
+    while time.monotonic() < end and not _is_handled(signal.SIGINT):
+        time.sleep(0.001)
+    return None
+
+
+def _is_handled(number: int) -> bool:
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", PROCESS.read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def _door(root: str) -> str:
@@ -153,13 +182,7 @@ def _remote(settings: Settings) -> Engine:
     asked = f"authorization={quote(f'Bearer {token}')}" if token else ""
     address = settings.spark_remote + ("" if ";" in settings.spark_remote else "/;") + asked
     with _first_contact(f"{place.hostname}:{place.port or 15002}"):
-        session = _session(address)
-        try:
-            session.conf.set("spark.sql.session.timeZone", "UTC")
-            session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
-        except BaseException:
-            session.client.close()  # or it would ask the server again when the interpreter ends
-            raise
+        session = _set_up(_session(address), settings)
     return Engine("spark", session, address, commits=True)
 
 
@@ -183,4 +206,14 @@ def _session(address: str) -> SparkSession:
 
     session = SparkSession.builder.remote(address).create()
     session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES)])
+    return session
+
+
+def _set_up(session: SparkSession, settings: Settings) -> SparkSession:
+    try:
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+        session.conf.set("spark.sql.shuffle.partitions", str(settings.engine_partitions))
+    except BaseException:
+        session.client.close()  # or it would ask the server again when the interpreter ends
+        raise
     return session

@@ -234,6 +234,34 @@ def test_an_interrupt_ends_a_run_at_once(step: str, sample: tuple[Path, SampleCo
     assert newest(tmp_path) is None
 
 
+STUCK = """
+import threading
+import flows.interrupts, lakehouse.refresh as module
+from lakehouse.table import Layer
+flows.interrupts.SECONDS_TO_END = 1
+refresh = module.refresh
+def stuck(shop, entry):
+    if entry.table.layer is Layer.GOLD or entry.table.name == "customers":
+        threading.Event().wait()
+    return refresh(shop, entry)
+module.refresh = stuck
+"""
+
+
+def test_an_interrupt_cuts_off_a_build_that_does_not_end(
+    more: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    job = begun(tmp_path, "run", "--source", more, "--no-prefect", "--no-checks", before=STUCK)
+    assert job.stderr is not None
+    assert any("task_started silver" in line for line in job.stderr)
+    os.killpg(job.pid, signal.SIGINT)
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode == 130, said
+    assert said.endswith("Interrupted, and cut off: it did not end in order within 1 s. What readers see is whole.\n")
+    run(tmp_path, more)
+    assert digests(tmp_path) == undisturbed
+
+
 @pytest.mark.parametrize(("products", "code", "said"), [(250, 0, "Published"), (900, 1, "a smaller max_itemset_size")])
 def test_few_receipts_with_very_many_products_are_mined_or_told(
     products: int, code: int, said: str, tmp_path: Path
