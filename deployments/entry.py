@@ -1,74 +1,38 @@
-"""Where the command begins and ends: what takes longest to import is begun before anything else is imported.
-
-It is in this room because only here the whole command is known: flows give most of it, this room the rest.
-"""
+"""Where the command begins and ends: how it is interrupted, and how its process leaves."""
 
 import atexit
-import gc
 import os
 import sys
 import threading
 from contextlib import suppress
-from itertools import pairwise
-from pathlib import Path
 from typing import NoReturn
 
 from flows.interrupts import take_interrupts
-from lakehouse.deferred import deferred, unused
-from lakehouse.errors import LakehouseError
-from lakehouse.settings import load_settings
-from quality.worker import start_ahead
 
 
 def main() -> NoReturn:
-    """Run the command line; a run that will check has its checks imported meanwhile, in a process of their own."""
-    take_interrupts()
+    """Run the command line."""
+    was_interrupted = take_interrupts()
     try:
-        _command()
+        from deployments.command_line import command  # here an interrupt is taken already
+
+        command()
     except SystemExit as ended:
         if isinstance(ended.code, str):
             raise
         _leave(ended.code or 0)
-    except KeyboardInterrupt:  # before the command itself was there to take it
-        _leave(130)
+    except BaseException:
+        if not was_interrupted():
+            raise
+        _leave(130)  # whatever an interrupt was turned into on its way
     _leave(0)
-
-
-def _command() -> None:
-    gc.set_threshold(50_000)  # what a run makes is data: looking for cycles every 700 objects finds none
-    if sys.argv[1:2] == ["run"] and not {"--no-checks", "--help"} & set(sys.argv) and looks_new(sys.argv):
-        start_ahead()
-    deferred("duckdb")  # few commands need it
-    unused("scipy.stats")  # k-means is not made of it, but of a package that is
-    from deployments.commands import COMMANDS  # after the process of the checks is on its way
-    from flows.cli import app
-    from flows.cli import main as command
-
-    for one in COMMANDS:
-        app.command()(one)
-    command()
-
-
-def looks_new(arguments: list[str]) -> bool:
-    """Guess from the times of files whether something came since the last exports: a wrong guess costs time only."""
-    try:
-        settings = load_settings()
-        named = [given for option, given in pairwise(arguments) if option == "--source"]
-        landing = Path(named[-1] if named else settings.data_path)
-        last = settings.exports.lstat().st_ctime
-        folders = [folder for name in ("transactions", "products") if (folder := landing / name).is_dir()]
-        changed = max(path.stat().st_ctime for folder in folders for path in (folder, *folder.glob("*")))
-    except FileNotFoundError:
-        return True
-    except (LakehouseError, OSError, ValueError):  # the command says what is wrong
-        return False
-    return changed >= last or settings.transactions_source == "postgres"
 
 
 def _leave(code: int) -> NoReturn:
     """End as the interpreter does, but for freeing all memory object by object: that takes most of a second."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
+    for last in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+        with suppress(KeyboardInterrupt):  # an interrupt ends the waiting; what was to be done is done
+            last()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None
         with suppress(OSError):  # what could not be written the command has told
             stream.flush()

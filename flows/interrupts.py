@@ -3,27 +3,30 @@
 import _thread
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-SECONDS_TO_END, MOMENT = 10.0, 0.05
-IMPORT_LOCKS = "<frozen importlib._bootstrap>"
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+SECONDS_TO_END, UNHEARD_SECONDS, MOMENT = 10.0, 1.0, 0.05
 CUT_OFF = "Interrupted, and cut off: it did not end in order within {seconds:g} s. What readers see is whole.\n"
 
 
-def take_interrupts() -> None:
-    """Have SIGINT raise KeyboardInterrupt in the main thread, once, and where it is heard and leaves no lock behind.
+def take_interrupts() -> Callable[[], bool]:
+    """Have SIGINT raise KeyboardInterrupt in the main thread, once; give a function that says whether one came.
 
-    A thread that has no lock to wait for sees to it: it asks again where the first moment was a bad one, and ends the
-    process, with exit code 130, when it is still there after `SECONDS_TO_END`. Who ignores SIGINT goes on doing so.
+    It is raised where it leaves no lock behind, and again where it went unheard, as in a finalizer, or in an import
+    that goes on without what it did not find: a thread that has no lock to wait for sees to it. It ends the process,
+    with exit code 130, when it is still there after `SECONDS_TO_END`. Who ignores SIGINT goes on doing so.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
-        return
     is_asked = is_raised = False
-    main = threading.main_thread().ident
+    main, ignored = threading.main_thread().ident, sys.unraisablehook
     assert main is not None, "it runs"
 
     def interrupt(_number: int, frame: FrameType | None) -> None:
@@ -31,34 +34,48 @@ def take_interrupts() -> None:
         if not is_asked:
             is_asked = True
             _thread.start_new_thread(see_to_it, ())  # one of `threading` takes locks, which the main thread may hold
-        if not is_raised and not _is_bad_moment(frame):
+        if not is_raised and not _takes_a_lock(frame):
             is_raised = True
             raise KeyboardInterrupt
 
     def see_to_it() -> None:
-        end = time.monotonic() + SECONDS_TO_END
-        while time.monotonic() < end:
+        nonlocal is_raised
+        now = heard = time.monotonic()
+        end = now + SECONDS_TO_END
+        while now < end:
             time.sleep(MOMENT)
-            if not is_raised:
+            now = time.monotonic()
+            if is_raised and _is_handled_by(main):
+                heard = now
+            elif not is_raised or now - heard > UNHEARD_SECONDS:
+                is_raised, heard = False, now
                 signal.pthread_kill(main, signal.SIGINT)
         with suppress(OSError):
             os.write(2, CUT_OFF.format(seconds=SECONDS_TO_END).encode())
         os._exit(130)
 
-    signal.signal(signal.SIGINT, interrupt)
+    def raise_again(unheard: "UnraisableHookArgs") -> None:
+        nonlocal is_raised
+        if issubclass(unheard.exc_type, KeyboardInterrupt):
+            is_raised = False
+        else:
+            ignored(unheard)
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
+        signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = raise_again
+    return lambda: is_asked
 
 
-def _is_bad_moment(frame: FrameType | None) -> bool:
-    """Say whether an error would be ignored, as in a finalizer, or leave a lock or a context half taken."""
-    if frame is None:
-        return False
-    code = frame.f_code
-    if code.co_name in ("__enter__", "__exit__") or code.co_filename == IMPORT_LOCKS:
-        return True
-    return any(outer.f_code.co_name == "__del__" for outer in _outwards(frame))
+def _takes_a_lock(frame: FrameType | None) -> bool:
+    """Say whether a lock, or another context, is just being entered or left, and may stay half entered."""
+    return frame is not None and frame.f_code.co_name in ("__enter__", "__exit__")
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+def _is_handled_by(thread: int) -> bool:
+    """Say whether a thread is on its way out: whether what it handles is, or came of, a KeyboardInterrupt."""
+    found: Any = sys._current_exceptions().get(thread)
+    error = found[1] if isinstance(found, tuple) else found  # as Python up to 3.11 tells it, and as it does from 3.12
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

@@ -121,7 +121,8 @@ def _sail(settings: Settings) -> Engine:
     with _interrupts_kept():
         server.start(background=True)
     address = f"sc://127.0.0.1:{server.listening_address[1]}"
-    session = _set_up(_session(address), settings)
+    with _first_contact("Sail", address, "Run again: it ends at Ctrl-C, also when it has just begun."):
+        session = _set_up(_session(address), settings)
     return Engine("sail", session, address, server, rows_in_memory, root=settings.root, door=_door(settings.root))
 
 
@@ -181,13 +182,14 @@ def _remote(settings: Settings) -> Engine:
     token = settings.spark_remote_token.get_secret_value()
     asked = f"authorization={quote(f'Bearer {token}')}" if token else ""
     address = settings.spark_remote + ("" if ";" in settings.spark_remote else "/;") + asked
-    with _first_contact(f"{place.hostname}:{place.port or 15002}"):
+    remedy = "Start it, or correct SPARK_REMOTE and SPARK_REMOTE_TOKEN."
+    with _first_contact("The Spark Connect server", f"{place.hostname}:{place.port or 15002}", remedy):
         session = _set_up(_session(address), settings)
     return Engine("spark", session, address, commits=True)
 
 
 @contextmanager
-def _first_contact(where: str) -> Iterator[None]:
+def _first_contact(service: str, where: str, remedy: str) -> Iterator[None]:
     """Turn what a server, or the network, says at first contact into one sentence."""
     try:
         with catch_warnings(action="ignore"):
@@ -196,8 +198,7 @@ def _first_contact(where: str) -> Iterator[None]:
         said = AUTHORIZATION.sub(r"\1(hidden)", " ".join(str(error).split()))
         found = re.search(r'details = "(.*?)"', said)
         reason = (found[1] if found else said)[:300]
-        remedy = "Start it, or correct SPARK_REMOTE and SPARK_REMOTE_TOKEN."
-        raise ServiceDown("The Spark Connect server", where, reason, remedy) from None
+        raise ServiceDown(service, where, reason, remedy) from None
 
 
 def _session(address: str) -> SparkSession:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.entry import looks_new
+from deployments.command_line import looks_new
 
 LONG_AGO = (0, 0)
 

@@ -237,11 +237,11 @@ def test_an_interrupt_ends_a_run_at_once(step: str, sample: tuple[Path, SampleCo
 STUCK = """
 import threading
 import flows.interrupts, lakehouse.refresh as module
-from lakehouse.table import Layer
+from lakehouse.silver import receipts
 flows.interrupts.SECONDS_TO_END = 1
 refresh = module.refresh
 def stuck(shop, entry):
-    if entry.table.layer is Layer.GOLD or entry.table.name == "customers":
+    if receipts.TABLE in entry.table.inputs.values():
         threading.Event().wait()
     return refresh(shop, entry)
 module.refresh = stuck
