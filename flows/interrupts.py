@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 SECONDS_TO_END, UNHEARD_SECONDS, MOMENT = 10.0, 1.0, 0.05
+IMPORT_LOCKS = "<frozen importlib._bootstrap>"
 CUT_OFF = "Interrupted, and cut off: it did not end in order within {seconds:g} s. What readers see is whole.\n"
 
 
@@ -68,8 +69,10 @@ def take_interrupts() -> Callable[[], bool]:
 
 
 def _takes_a_lock(frame: FrameType | None) -> bool:
-    """Say whether a lock, or another context, is just being entered or left, and may stay half entered."""
-    return frame is not None and frame.f_code.co_name in ("__enter__", "__exit__")
+    """Say whether a lock, one of imports too, or another context is just being entered or left, and may stay so."""
+    if frame is None:
+        return False
+    return frame.f_code.co_name in ("__enter__", "__exit__") or frame.f_code.co_filename == IMPORT_LOCKS
 
 
 def _is_handled_by(thread: int) -> bool:
