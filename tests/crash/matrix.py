@@ -2,6 +2,7 @@
 
 Killed: the command is killed there with its process group; readers must see the last release as it was or, once it is
 published, the new one whole; the same command again must end as one that nobody disturbed.
+Interrupted: the same, as Ctrl-C does it, and the command ends by itself.
 Stopped: the command is stopped there until its lease has run out and another run has published, and is continued: it
 must not commit. Every step of the main job up to the publication is stopped with one of the seeds.
 """
@@ -23,11 +24,12 @@ from rich.table import Table as Grid
 from lakehouse.exports.publish import holds
 from tests.crash.scenes import OF_A_DAY, Scene, at, copied, look, scenes, unreadable
 from tests.flows.command import newest
-from tests.flows.warm import begun, done, killed_at, stopped_at
+from tests.flows.warm import Prepare, begun, done, interrupted_at, killed_at, stopped_at
 
-MOMENTS = ("before", "after", "stopped")
+MOMENTS = ("before", "after", "interrupted", "stopped")
 ALIKE = 3  # of steps that differ in the table alone: the first, the last and one between
 SHORT = {"LEASE_SECONDS": "1"}
+KILLED, INTERRUPTED = -9, 130
 LOST = "This run lost the lease"
 ERRORS = Console(stderr=True)
 
@@ -53,6 +55,7 @@ def points(played: list[Scene], seeds: list[int]) -> Iterator[tuple[Scene, str, 
         for number, step in enumerate(chosen):
             yield scene, step, "before"
             yield scene, step, "after"
+            yield scene, step, "interrupted"
             may_commit = "publish" in scene.steps and scene.steps.index(step) <= scene.steps.index("publish")
             if _is_run(scene) and may_commit and number % len(seeds) == seeds.index(scene.seed):
                 yield scene, step, "stopped"
@@ -61,22 +64,28 @@ def points(played: list[Scene], seeds: list[int]) -> Iterator[tuple[Scene, str, 
 def cut_off(scene: Scene, step: str, moment: str, home: Path) -> str:
     """Cut a command off; give what is wrong afterwards, or nothing."""
     copied(scene.home, home)
-    return stopped(scene, step, home) if moment == "stopped" else killed(scene, step, moment, home)
+    if moment == "stopped":
+        return stopped(scene, step, home)
+    if moment == "interrupted":
+        return ended(scene, interrupted_at(step), INTERRUPTED, home)
+    return ended(scene, killed_at(step, moment), KILLED, home)
 
 
-def killed(scene: Scene, step: str, moment: str, home: Path) -> str:
-    """Kill a command at a step, look at what is left, give it again."""
+def ended(scene: Scene, cut: Prepare, wanted: int, home: Path) -> str:
+    """Kill or interrupt a command at a step, hold it to an exit code, look at what is left, give it again."""
     env = at(scene.env, home)
-    with begun(home, *scene.arguments, env=env, before=killed_at(step, moment)) as command:
-        if (code := command.ended()) != -9:
-            return f"it was not killed, it ended with {code}: {command.said[-500:]}"
+    with begun(home, *scene.arguments, env=env, before=cut) as command:
+        if (code := command.ended()) != wanted:
+            return f"it was not cut off, it ended with {code}: {command.said[-500:]}"
+        if "Traceback" in command.said:
+            return f"it ended with a traceback: {command.said[-500:]}"
     if problem := unreadable(home):
-        return f"after the kill {problem}"
+        return f"then {problem}"
     seen = newest(home)
     if (seen.release_id if seen else 0) not in (scene.before, scene.releases):
-        return f"after the kill readers saw release {seen and seen.release_id}"
+        return f"then readers saw release {seen and seen.release_id}"
     if seen and seen.release_id == scene.releases != scene.before and seen.digests != scene.after.digests:
-        return "after the kill readers saw another new release"
+        return "then readers saw another new release"
     done(home, *scene.arguments, env=env)
     return _unlike(scene, home)
 

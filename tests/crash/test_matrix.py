@@ -76,7 +76,7 @@ def test_every_step_of_a_day_is_in_the_matrix(played: Played) -> None:
     day = played["a day"]
     assert len(day.steps) >= 25
     cut = {(step, moment) for scene, step, moment in points([day], [SEED])}
-    assert {(step, moment) for step in day.steps for moment in ("before", "after")} <= cut
+    assert {(step, moment) for step in day.steps for moment in ("before", "after", "interrupted")} <= cut
     until = day.steps[: day.steps.index("publish") + 1]
     by_seed = [
         {step for _, step, moment in points([replace(day, seed=seed)], [1, 2, 3]) if moment == "stopped"}
@@ -99,6 +99,10 @@ def test_every_step_of_a_day_is_in_the_matrix(played: Played) -> None:
         ("a pin", "append to ops.retention", "after"),
         ("a vacuum", "remove a file of ops.sources", "after"),
         ("a sync", "put manifest.json", "before"),
+        ("a day", "write gold.itemsets", "interrupted"),
+        ("a day", "publish", "interrupted"),
+        ("a day", "give back the lease", "interrupted"),
+        ("a vacuum", "remove a file of ops.sources", "interrupted"),
         ("the first run", "create ops.releases", "stopped"),
         ("after a killed run", "restore ops.sources", "stopped"),
         ("a day", "write gold.sales_totals", "stopped"),
@@ -116,6 +120,6 @@ def test_a_trace_is_found(played: Played, tmp_path: Path) -> None:
     scene = played["a pin"]
     other = replace(scene, after=replace(scene.after, digests={}))
     assert cut_off(other, "take the lease", "after", tmp_path / "1") == "in the end there are other digests"
-    assert "it was not killed" in cut_off(scene, "no such step", "before", tmp_path / "2")
+    assert "it was not cut off" in cut_off(scene, "no such step", "before", tmp_path / "2")
     late = replace(scene, releases=1)
     assert "readers saw release 2" in cut_off(replace(late, before=1), "take the lease", "after", tmp_path / "3")

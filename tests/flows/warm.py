@@ -132,6 +132,11 @@ def stopped_at(step: str, moment: str = "before") -> Prepare:
     return partial(durable.watched_by, partial(_stop, (step, moment)))
 
 
+def interrupted_at(step: str) -> Prepare:
+    """Interrupt a command, with its process group, as it begins a step."""
+    return partial(durable.watched_by, partial(_interrupt, step))
+
+
 def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, out: str) -> None:
     os.setsid()
     said = os.open(out, os.O_WRONLY | os.O_CREAT)
@@ -155,6 +160,12 @@ def _tell(log: Path, step: str, moment: str) -> None:
 def _kill(wanted: tuple[str, str], step: str, moment: str) -> None:
     if (step, moment) == wanted:
         os.killpg(0, signal.SIGKILL)
+
+
+def _interrupt(wanted: str, step: str, moment: str) -> None:
+    if (step, moment) == (wanted, "before"):
+        durable.watched_by(durable.nobody)
+        os.killpg(0, signal.SIGINT)
 
 
 def _stop(wanted: tuple[str, str], step: str, moment: str) -> None:
