@@ -1,6 +1,6 @@
 """The command line. Results go to standard output, progress to standard error.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 blocked by a gate.
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 blocked by a gate, 130 interrupted.
 """
 
 import errno

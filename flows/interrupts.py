@@ -1,7 +1,8 @@
-"""What Ctrl-C does to a command: it ends it in order, once; and when that does not come to an end, as a kill would."""
+"""What Ctrl-C does to a command: it ends it in order; and when that does not come to an end, as a kill would."""
 
 import _thread
 import os
+import select
 import signal
 import sys
 import threading
@@ -9,76 +10,74 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-SECONDS_TO_END, UNHEARD_SECONDS, MOMENT = 10.0, 1.0, 0.05
-IMPORT_LOCKS = "<frozen importlib._bootstrap>"
+SECONDS_TO_END, UNHEARD_SECONDS, MOMENT = 10.0, 1.0, 0.1
 CUT_OFF = "Interrupted, and cut off: it did not end in order within {seconds:g} s. What readers see is whole.\n"
+IMPORT_LOCKS = "<frozen importlib._bootstrap>"
+AT_LOCKS = {"__enter__", "__exit__", "acquire", "release"}
+AT_LOCKS |= {"_acquireLock", "_releaseLock", "_acquire_restore", "_release_save"}  # as the library names them
 
 
 def take_interrupts() -> Callable[[], bool]:
-    """Have SIGINT raise KeyboardInterrupt in the main thread, once; give a function that says whether one came.
+    """Have SIGINT raise KeyboardInterrupt in the main thread; give a function that says whether it did.
 
     It is raised where it leaves no lock behind, and again where it went unheard, as in a finalizer, or in an import
-    that goes on without what it did not find: a thread that has no lock to wait for sees to it. It ends the process,
-    with exit code 130, when it is still there after `SECONDS_TO_END`. Who ignores SIGINT goes on doing so.
+    that goes on without what it did not find; not while the command is on its way out. A thread that has no lock to
+    wait for sees to it, and ends the process, with exit code 130, when it is still there after `SECONDS_TO_END`.
+    Who ignores SIGINT goes on doing so.
     """
-    is_asked = is_raised = False
-    main, ignored = threading.main_thread().ident, sys.unraisablehook
-    assert main is not None, "it runs"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
+        return lambda: False
+    is_raised, quiet_until = False, 0.0
+    unraisable = sys.unraisablehook
+    come, coming = os.pipe()
 
     def interrupt(_number: int, frame: FrameType | None) -> None:
-        nonlocal is_asked, is_raised
-        if not is_asked:
-            is_asked = True
-            _thread.start_new_thread(see_to_it, ())  # one of `threading` takes locks, which the main thread may hold
-        if not is_raised and not _takes_a_lock(frame):
-            is_raised = True
+        nonlocal is_raised, quiet_until
+        now = time.monotonic()
+        if is_raised and sys.exc_info()[1] is not None:
+            quiet_until = now + UNHEARD_SECONDS
+        elif now >= quiet_until and not _is_at_a_lock(frame):
+            is_raised, quiet_until = True, now + UNHEARD_SECONDS
             raise KeyboardInterrupt
 
-    def see_to_it() -> None:
-        nonlocal is_raised
-        now = heard = time.monotonic()
-        end = now + SECONDS_TO_END
-        while now < end:
-            time.sleep(MOMENT)
-            now = time.monotonic()
-            if is_raised and _is_handled_by(main):
-                heard = now
-            elif not is_raised or now - heard > UNHEARD_SECONDS:
-                is_raised, heard = False, now
-                signal.pthread_kill(main, signal.SIGINT)
-        with suppress(OSError):
-            os.write(2, CUT_OFF.format(seconds=SECONDS_TO_END).encode())
-        os._exit(130)
-
-    def raise_again(unheard: "UnraisableHookArgs") -> None:
-        nonlocal is_raised
-        if issubclass(unheard.exc_type, KeyboardInterrupt):
-            is_raised = False
+    def note_unheard(ignored: "UnraisableHookArgs") -> None:
+        nonlocal quiet_until
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            quiet_until = 0.0
         else:
-            ignored(unheard)
+            unraisable(ignored)
 
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
-        signal.signal(signal.SIGINT, interrupt)
-        sys.unraisablehook = raise_again
-    return lambda: is_asked
+    os.set_blocking(coming, False)
+    signal.set_wakeup_fd(coming, warn_on_full_buffer=False)  # told also while the main thread looks for no signals
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = note_unheard
+    _thread.start_new_thread(_see_to_it, (come,))
+    return lambda: is_raised
 
 
-def _takes_a_lock(frame: FrameType | None) -> bool:
-    """Say whether a lock, one of imports too, or another context is just being entered or left, and may stay so."""
+def _see_to_it(come: int) -> None:
+    """Wait for an interrupt, go on reminding the main thread of it, and end the process when that takes too long."""
+    main = threading.main_thread().ident
+    assert main is not None, "it runs"
+    while signal.SIGINT not in os.read(come, 1):
+        pass
+    end = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < end:
+        time.sleep(MOMENT)
+        signal.pthread_kill(main, signal.SIGINT)
+    with suppress(OSError, ValueError):
+        if select.select((), (2,), (), 0)[1]:  # nobody may be reading
+            os.write(2, CUT_OFF.format(seconds=SECONDS_TO_END).encode())
+    os._exit(130)
+
+
+def _is_at_a_lock(frame: FrameType | None) -> bool:
+    """Say whether a lock, one of imports too, or another context is just being taken or left, and may stay so."""
     if frame is None:
         return False
-    return frame.f_code.co_name in ("__enter__", "__exit__") or frame.f_code.co_filename == IMPORT_LOCKS
-
-
-def _is_handled_by(thread: int) -> bool:
-    """Say whether a thread is on its way out: whether what it handles is, or came of, a KeyboardInterrupt."""
-    found: Any = sys._current_exceptions().get(thread)
-    error = found[1] if isinstance(found, tuple) else found  # as Python up to 3.11 tells it, and as it does from 3.12
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
+    return frame.f_code.co_name in AT_LOCKS or frame.f_code.co_filename == IMPORT_LOCKS

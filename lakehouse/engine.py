@@ -29,7 +29,7 @@ UNNAMEABLE = re.compile(r"[#?\[\]\\^|%\x00-\x1f\x7f]")  # delta-rs takes a path 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
 IDLE_SECONDS = 7 * 86_400  # Sail ends a session that was asked nothing for so long; by itself after 15 minutes
-PROCESS, HANDLER_SECONDS = Path("/proc/self/status"), 2.0
+HANDLER_SECONDS, UNTOLD_SECONDS = 2.0, 0.25
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
@@ -121,7 +121,7 @@ def _sail(settings: Settings) -> Engine:
     with _interrupts_kept():
         server.start(background=True)
     address = f"sc://127.0.0.1:{server.listening_address[1]}"
-    with _first_contact("Sail", address, "Run again: it ends at Ctrl-C, also when it has just begun."):
+    with _first_contact("Sail", address, "Run again. A Ctrl-C just as it begins ends it."):
         session = _set_up(_session(address), settings)
     return Engine("sail", session, address, server, rows_in_memory, root=settings.root, door=_door(settings.root))
 
@@ -147,17 +147,21 @@ def _interrupts_kept() -> Iterator[None]:
 @cache  # Sail asks for signals once in a process
 def _wait_for_handler() -> None:
     """Wait until something other than Python handles SIGINT; where the system does not tell, as long as it may take."""
-    if not PROCESS.exists():
-        return time.sleep(0.25)
+    if _handled() is None:
+        return time.sleep(UNTOLD_SECONDS)
     end = time.monotonic() + HANDLER_SECONDS
-    while time.monotonic() < end and not _is_handled(signal.SIGINT):
+    while time.monotonic() < end and not (_handled() or 0) >> (signal.SIGINT - 1) & 1:
         time.sleep(0.001)
     return None
 
 
-def _is_handled(number: int) -> bool:
-    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", PROCESS.read_text(), re.MULTILINE)
-    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+def _handled() -> int | None:
+    """Give the signals that something handles, a bit each; None where the system does not tell."""
+    try:
+        told = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(told[1], 16) if told else None
 
 
 def _door(root: str) -> str:

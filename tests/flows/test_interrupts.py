@@ -1,17 +1,19 @@
-"""What Ctrl-C does: it is heard once, where it leaves nothing half done, and ends a command that does not end."""
+"""What Ctrl-C does: it is heard where it leaves nothing half done, and ends a command that does not end."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 TAKEN = """
-import functools, signal, threading, time, weakref
+import functools, hashlib, os, signal, threading, time, weakref
 import flows.interrupts
-flows.interrupts.SECONDS_TO_END, flows.interrupts.UNHEARD_SECONDS = {seconds}, 0.2
-flows.interrupts.take_interrupts()
+flows.interrupts.SECONDS_TO_END, flows.interrupts.UNHEARD_SECONDS, flows.interrupts.MOMENT = {seconds}, 0.4, 0.05
+was_interrupted = flows.interrupts.take_interrupts()
 interrupt = functools.partial(signal.raise_signal, signal.SIGINT)
 """
+CUT_OFF = "Interrupted, and cut off: it did not end in order within 0.5 s. What readers see is whole.\n"
 HEARD_LATER = {
     "in a finalizer": """
 class Closed:
@@ -37,14 +39,23 @@ try:
 except:
     print("closed", flush=True)
 """,
-    "while a lock is taken": """
+    "as a lock of imports is taken": """
+exec(compile("interrupt(); print('closed', flush=True)", "<frozen importlib._bootstrap>", "exec"))
+""",
+    "as a lock of the library is taken": """
 class Lock:
-    def __enter__(self):
+    def acquire(self):
         interrupt()
         print("closed", flush=True)
+Lock().acquire()
+""",
+    "as a context is entered": """
+class Context:
+    def __enter__(self):
+        interrupt()
     def __exit__(self, *_):
-        print("given back", flush=True)
-with Lock():
+        print("closed", flush=True)
+with Context():
     time.sleep(60)
 """,
 }
@@ -57,41 +68,59 @@ def ended(script: str, before: str = "", seconds: float = 30) -> subprocess.Comp
 
 @pytest.mark.parametrize("moment", HEARD_LATER)
 def test_an_interrupt_at_a_bad_moment_is_heard_at_the_next(moment: str) -> None:
-    heard = f"""
+    done = ended(f"""
 try:
 {"".join(f"    {line}" for line in HEARD_LATER[moment].splitlines(keepends=True))}
     time.sleep(60)
 except KeyboardInterrupt:
     print("heard")
-"""
-    done = ended(heard)
-    assert (done.returncode, done.stderr) == (0, "")
-    said = done.stdout.split("\n")[:-1]
-    assert said == ["closed", *(["given back"] if moment == "while a lock is taken" else []), "heard"]
-
-
-def test_a_second_interrupt_does_not_break_the_ending() -> None:
-    done = ended("""
-try:
-    interrupt()
-except KeyboardInterrupt:
-    interrupt()
-    time.sleep(0.5)
-    print("in order")
 """)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "in order\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\nheard\n", "")
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
+def test_more_interrupts_do_not_break_the_ending(error: str) -> None:
+    done = ended(f"""
+assert not was_interrupted()
+try:
+    try:
+        interrupt()
+    except KeyboardInterrupt:
+        raise {error} from None
+except {error}:
+    for _ in range(10):
+        interrupt()
+        time.sleep(0.1)
+    print("in order", was_interrupted())
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in order True\n", "")
 
 
 def test_what_does_not_end_in_order_is_cut_off() -> None:
+    done = ended("try:\n    interrupt()\nexcept KeyboardInterrupt:\n    threading.Event().wait()\n", seconds=0.5)
+    assert (done.returncode, done.stderr) == (130, CUT_OFF)
+
+
+def test_what_looks_for_no_signals_is_cut_off() -> None:
     script = """
-try:
-    interrupt()
-except KeyboardInterrupt:
-    threading.Event().wait()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
 """
     done = ended(script, seconds=0.5)
-    assert done.returncode == 130
-    assert done.stderr == "Interrupted, and cut off: it did not end in order within 0.5 s. What readers see is whole.\n"
+    assert (done.returncode, done.stderr) == (130, CUT_OFF)
+
+
+def test_it_is_cut_off_also_where_nobody_reads_what_it_says() -> None:
+    script = "os.set_blocking(2, False)\ntry:\n    while True: os.write(2, bytes(4096))\nexcept BlockingIOError:\n"
+    script += (
+        "    os.set_blocking(2, True)\ntry:\n    interrupt()\nexcept KeyboardInterrupt:\n    threading.Event().wait()"
+    )
+    full, unread = os.pipe()
+    command = [sys.executable, "-c", TAKEN.format(seconds=0.5) + script]
+    job = subprocess.Popen(command, stderr=unread)
+    assert job.wait(60) == 130
+    os.close(full)
+    os.close(unread)
 
 
 def test_who_ignores_interrupts_goes_on_doing_so() -> None:

@@ -18,7 +18,7 @@ from lakehouse.ops import releases, runs
 from lakehouse.sample import write_sample
 from lakehouse.settings import load_settings
 from lakehouse.storage import Storage
-from tests.flows.command import answer, digests, lakehouse, newest, run
+from tests.flows.command import answer, begun, digests, lakehouse, newest, run
 from tests.flows.prefect_service import PROJECT, Service, service_of, until
 
 SILENT_SECONDS = 45  # heartbeats are 30 s apart
@@ -278,6 +278,21 @@ module.build = build
     assert "clustering" in failed["state"]["message"]
     assert len(answer(service.home, "releases")) == len(known) + 1
     assert server.run_page(service.api_url, failed["id"]) in "".join(done.stdout.split())
+
+
+@pytest.mark.timeout(200)
+def test_an_interrupted_command_ends_its_flow_run_too(service: Service, source: Path, tmp_path: Path) -> None:
+    job = begun(tmp_path, "run", "--source", source, env={"PREFECT_API_URL": service.api_url})
+    assert job.stderr is not None
+    assert any("task_started silver" in line for line in job.stderr)
+    os.killpg(job.pid, signal.SIGINT)
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode == 130, said
+    assert "flow_failed medallion-etl" in said
+    assert "Traceback" not in said
+    assert newest(tmp_path) is None
+    begun_last = {"flow_runs": {"start_time": {"is_null_": False}}, "sort": "START_TIME_DESC", "limit": 1}
+    assert [run["state"]["type"] for run in service.ask("POST", "/flow_runs/filter", begun_last)] == ["CRASHED"]
 
 
 @pytest.mark.timeout(200)

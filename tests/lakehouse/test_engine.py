@@ -14,6 +14,7 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse import engine as engine_module
 from lakehouse import spark_server
 from lakehouse.engine import Engine, start
 from lakehouse.errors import ServiceDown
@@ -128,6 +129,35 @@ def test_sail_starts_again_in_the_same_process(tmp_path: Path, sail: Engine) -> 
         assert again.session.range(3).count() == 3
         again.stop()
     assert sail.session.range(3).count() == 3
+
+
+@pytest.mark.parametrize(("disposition", "said"), [("SIG_DFL", "heard"), ("SIG_IGN", "ignored")])
+def test_interrupts_are_pythons_beside_sail(disposition: str, said: str, tmp_path: Path) -> None:
+    script = f"""
+import signal
+from lakehouse.engine import start
+from lakehouse.settings import load_settings
+if signal.SIG_IGN == signal.{disposition}:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+engine = start(load_settings(lakehouse_home={str(tmp_path)!r}, engine="sail"))
+try:
+    signal.raise_signal(signal.SIGINT)
+    said = "ignored"
+except KeyboardInterrupt:
+    said = "heard"
+print(said, engine.session.range(3).count())
+engine.stop()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == (f"{said} 3\n", "")
+
+
+def test_where_the_system_does_not_tell_what_handles_signals_sail_has_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(engine_module, "_handled", lambda: None)
+    monkeypatch.setattr(engine_module.time, "sleep", slept.append)
+    engine_module._wait_for_handler.__wrapped__()
+    assert slept == [engine_module.UNTOLD_SECONDS]
 
 
 @pytest.mark.usefixtures("spark")
