@@ -1,6 +1,5 @@
 """The local Prefect server: started when needed, left running, found again by later processes."""
 
-import fcntl
 import http.client
 import json
 import os
@@ -12,11 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.events import error_console
 from lakehouse.errors import ServiceDown, StorageFailed, WrongUse
+from lakehouse.process_locks import take
 from lakehouse.settings import Settings
 
 SERVICE = "The Prefect server"
@@ -243,10 +244,12 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock: of processes that start together one starts the server, the others find it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "server.lock").open("w")
+        lock = take(folder / "server.lock", inf)
     except OSError as error:
         remedy = "Set LAKEHOUSE_HOME to a folder that can be written."
         raise StorageFailed("write to", str(folder), error.strerror or str(error), remedy) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    assert lock is not None, "it is waited for"
+    try:
         yield
+    finally:
+        os.close(lock)

@@ -1,20 +1,18 @@
 """Folders that are published by a link to them: written once, swapped in by one rename, removed when outlived."""
 
-import fcntl
 import os
 import re
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
 
 from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
+from lakehouse.process_locks import take
 
-LOCK_SECONDS, POLL_SECONDS = 300, 0.05
+LOCK_SECONDS = 300
 
 
 @contextmanager
@@ -35,23 +33,14 @@ def locked(into: Path) -> Iterator[None]:
     Errors: StorageFailed, when one that neither ends nor goes on has it for longer than `LOCK_SECONDS`.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
-    with open(into.with_name(f".{into.name}.lock"), "a") as lock:
-        end = time.monotonic() + LOCK_SECONDS
-        while not _is_taken(lock):
-            if time.monotonic() > end:
-                reason = f"another process has been at it for more than {LOCK_SECONDS} s"
-                raise StorageFailed("publish exports as", str(into), reason, "End it if it hangs, then run this again.")
-            time.sleep(POLL_SECONDS)
-        yield
-
-
-def _is_taken(lock: IO[str]) -> bool:
-    """Take a lock; False while another process has it."""
+    lock = take(into.with_name(f".{into.name}.lock"), LOCK_SECONDS)
+    if lock is None:
+        reason = f"another process has been at it for more than {LOCK_SECONDS} s"
+        raise StorageFailed("publish exports as", str(into), reason, "End it if it hangs, then run this again.")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield
+    finally:
+        os.close(lock)
 
 
 def versions(into: Path) -> list[Path]:
