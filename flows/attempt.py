@@ -138,15 +138,21 @@ class Attempt:
     def tolerate(self, group: str, work: Callable[[], object]) -> None:
         """Do a group's work; tables that fail or take too long keep their last version, and it is told at the end.
 
-        Errors: those of `work` that are not of the tables.
+        Silver of the group alone that failed is left empty: with earlier rows it would miss what this run brings.
+        Errors: those of `work` that are not of the tables, and that silver took too long.
         """
         assert self.building is not None
+        tables = catalog.tables(group=group)
         try:
             work()
         except Exception as error:
-            if not (isinstance(error, TimeoutError) or self.building.has_failed(catalog.tables(Layer.GOLD, group))):
+            missing = [t for t in catalog.tables(Layer.SILVER, group) if t.qualified_name not in self.written]
+            is_late = isinstance(error, TimeoutError) and not missing  # it may still be written
+            if not (is_late or self.building.has_failed(missing or tables)):
                 raise
             self.failures[group] = str(error) or type(error).__name__
+            for table in missing:
+                self._record(table, table.arrow_schema.empty_table())
 
     @property
     def _is_verified(self) -> bool:

@@ -21,8 +21,7 @@ from lakehouse.exports.publish import SyncCounts, holds, publish, synced
 from lakehouse.ops import ledger, sources
 from lakehouse.release import Base, Release, Snapshot
 from lakehouse.settings import Settings
-from lakehouse.silver import itemset_months
-from lakehouse.table import Layer, Table
+from lakehouse.table import Layer
 from quality.ledger import renamed
 
 
@@ -71,7 +70,7 @@ def _built(order: Order, step: Step, work: Attempt, found: News) -> Outcome:
     step("ledger", lambda: work.account(found))
     silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE_TABLES.values())]
     work.begin_building([*silver, *catalog.tables(Layer.GOLD)])
-    step("silver", lambda: work.wait(silver))
+    step("silver", lambda: work.wait(t for t in silver if t.group is None))
     return _published(order, step, work, found, catalog.groups())
 
 
@@ -90,9 +89,7 @@ def single_group(group: str, order: Order, step: Step) -> Outcome:
         with checking(order) as checks, attempt(order, base, checks) as work:
             work.touch_nothing(found)
             step("ledger", lambda: work.account(found))
-            gold = catalog.tables(Layer.GOLD, group)
-            silver = [itemset_months.TABLE] if any(_is_made_of(t, itemset_months.TABLE) for t in gold) else []
-            work.begin_building([*silver, *gold])
+            work.begin_building(catalog.tables(group=group))
             return _published(order, step, work, found, [group])
 
 
@@ -135,8 +132,7 @@ def _recorded(order: Order, step: Step, base: Base, last: Release, found: News) 
 
 def _published(order: Order, step: Step, work: Attempt, found: News, groups: Iterable[str]) -> Outcome:
     for group in groups:
-        tables = catalog.tables(Layer.GOLD, group)
-        work.tolerate(group, partial(step, f"gold {group}", partial(work.wait, tables)))
+        work.tolerate(group, partial(step, f"gold {group}", partial(work.wait, catalog.tables(group=group))))
     step("gates", work.judge)
     published = step("publish", lambda: work.publish(found))
     step("exports", lambda: _export(order, published))
@@ -182,7 +178,3 @@ def sync(settings: Settings, exports: Path | None = None, frontend: Path | None 
     target = frontend or front_end(settings)
     with locked(settings.exports.absolute()):
         return synced(exports or settings.exports, target)
-
-
-def _is_made_of(table: Table, given: Table) -> bool:
-    return table.qualified_name in catalog.downstream(given.qualified_name)

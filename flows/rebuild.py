@@ -197,10 +197,11 @@ def _built(work: Attempt, part: Part) -> dict[str, str]:
     """Build silver and gold with the parameters of a part; give the digests of its groups' tables."""
     work.shop = replace(work.shop, parameters=part.parameters)
     asked = {t.qualified_name for group in part.groups for t in catalog.tables(Layer.GOLD, group)}
-    silver = [t for t in catalog.tables(Layer.SILVER) if t not in (*RULED, *REFERENCE_TABLES.values())]
-    gold = [t for t in catalog.tables(Layer.GOLD) if asked & {t.qualified_name, *catalog.downstream(t.qualified_name)}]
-    work.begin_building([*silver, *gold])
-    work.wait([*silver, *gold])
+    made = [t for layer in (Layer.SILVER, Layer.GOLD) for t in catalog.tables(layer)]
+    needed = [t for t in made if asked & {t.qualified_name, *catalog.downstream(t.qualified_name)}]
+    tables = [t for t in needed if t not in (*RULED, *REFERENCE_TABLES.values())]
+    work.begin_building(tables)
+    work.wait(tables)
     return {name: work.written[name].digest or "" for name in asked}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lakehouse.table import Table
+from lakehouse.table import Layer, Table
 
 
 def lineage_rows(tables: Sequence[Table]) -> list[tuple[str, str]]:
@@ -25,7 +25,7 @@ def lineage_mermaid(tables: Sequence[Table]) -> str:
 
 
 def _box(table: Table) -> str:
-    return f"{table.layer}.{table.group}" if table.group else str(table.layer)
+    return f"{table.layer}.{table.group}" if table.layer is Layer.GOLD else str(table.layer)
 
 
 def _rank(box: str) -> tuple[int, str]:

@@ -127,8 +127,10 @@ class Table:
     """Everything that is known of a table before a row is in it.
 
     `doc` begins with the grain ("One row per ..."). `inputs` maps the parameters of the module's `build` to
-    tables. `grows_with` names what makes it large ("receipts", "customers"): on Spark, such a frame is
-    committed by Spark. `partition` is a column whose values are folders.
+    tables. `group` is what it is built, published and fails with: a silver table has one only when no other group is
+    made of it, and when it can be made of its inputs alone, without earlier rows of its own. `grows_with` names what
+    makes it large ("receipts", "customers"): on Spark, such a frame is committed by Spark. `partition` is a column
+    whose values are folders.
     """
 
     layer: Layer
@@ -177,8 +179,10 @@ def _problems(table: Table) -> list[str]:
         found.append("a column is declared twice")
     if not table.doc.startswith("One row"):
         found.append('doc must begin with the grain, "One row per ..."')
-    if (table.layer is Layer.GOLD) != (table.group is not None):
-        found.append("gold tables, and only they, have a group")
+    if table.layer is Layer.GOLD and table.group is None:
+        found.append("a gold table has a group")
+    if table.layer not in (Layer.GOLD, Layer.SILVER) and table.group is not None:
+        found.append("only gold and silver tables have a group")
     if isinstance(table.write, ReplaceMonths) and table.partition != "month":
         found.append("ReplaceMonths needs partition='month'")
     if not isinstance(table.write, Append) and not table.keys:

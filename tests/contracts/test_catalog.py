@@ -110,3 +110,9 @@ def test_one_name_has_one_kind_of_value_in_every_table() -> None:
 
 def test_the_catalogue_page_is_up_to_date() -> None:
     assert not stale(HOUSE / "CATALOG.md", catalogue())
+
+
+@pytest.mark.parametrize("table", [t for t in catalog.tables(Layer.SILVER) if t.group], ids=lambda t: t.qualified_name)
+def test_silver_of_a_group_is_for_that_group_alone(table: Table) -> None:
+    made_of_it = {catalog.entry(name).table.group for name in catalog.downstream(table.qualified_name)}
+    assert made_of_it == {table.group}

@@ -70,13 +70,13 @@ def test_a_table_does_not_change() -> None:
         ({"checks": (OneOf("kind", ("a",), why="no such column"),)}, "check 'kind' is no column"),
         ({"doc": "Products sold."}, 'doc must begin with the grain, "One row per ..."'),
         ({"doc": ""}, 'doc must begin with the grain, "One row per ..."'),
-        ({"layer": Layer.GOLD}, "gold tables, and only they, have a group"),
-        ({"group": "summary"}, "gold tables, and only they, have a group"),
+        ({"layer": Layer.GOLD}, "a gold table has a group"),
+        ({"layer": Layer.OPS, "group": "summary"}, "only gold and silver tables have a group"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_wrong_declaration_fails_when_it_is_made(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=rf"^(silver|gold)\.product_units: {re.escape(said)}"):
+    with pytest.raises(ValueError, match=rf"^(ops|silver|gold)\.product_units: {re.escape(said)}"):
         declared(**changes)
 
 

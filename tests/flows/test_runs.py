@@ -275,6 +275,32 @@ def test_few_receipts_with_very_many_products_are_mined_or_told(
     assert said in done.stdout + done.stderr
 
 
+def test_what_cannot_be_mined_fails_its_group_alone_and_leaves_nothing_when_it_is_withdrawn(tmp_path: Path) -> None:
+    source, home = tmp_path / "source", tmp_path / "home"
+    asked = ("--min-support", "0.05")  # few receipts a month are mined alone
+    write_sample(source, receipts=2_000, days=181)
+    other = source / "transactions" / "other.csv"
+    other.write_text("".join(f"2024-04-01|101|{customer}|1 2 3\n" for customer in range(300)))
+    run(home, source, *asked)
+    listed = " ".join(map(str, range(1_000, 1_900)))
+    wholesale = source / "transactions" / "wholesale.csv"
+    wholesale.write_text("".join(f"2024-01-01|101|{customer}|{listed}\n" for customer in range(40)))
+    other.write_text(other.read_text().replace("1 2 3", "4 5 6"))
+    done = lakehouse(home, "run", "--source", source, "--no-prefect", "--no-checks", *asked)
+    assert done.returncode == 1
+    assert "recommendations: silver.itemset_months was not built" in done.stderr
+    seen = newest(home)
+    assert seen is not None
+    assert seen.groups == {"analytics": 2, "clustering": 2, "recommendations": 1, "summary": 2}
+    assert lakehouse(home, "rebuild").returncode == 0
+    done = lakehouse(home, "withdraw", "transactions/wholesale.csv", "--who", "Ana", "--why", "not a receipt")
+    assert done.returncode == 0, done.stderr
+    wholesale.unlink()
+    run(home, source, *asked)
+    run(tmp_path / "fresh", source, *asked)
+    assert digests(home) == digests(tmp_path / "fresh")
+
+
 def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:
     asked = ("run", "--source", sample[0], "--no-prefect", "--min-rows-threshold", 5_000)
     done = lakehouse(tmp_path, *asked)

@@ -12,7 +12,8 @@ import pytest
 from lakehouse.engine import Engine
 from lakehouse.frames import Earlier
 from lakehouse.parameters import Parameters
-from lakehouse.silver import customers, itemset_months
+from lakehouse.silver import customers
+from lakehouse.silver.recommendations import itemset_months
 from lakehouse.table import Table
 from tests.rows import Row, built, chosen, framed
 

@@ -5,7 +5,8 @@ from pyspark.sql import functions as F
 
 from lakehouse.kernels.itemsets import min_count
 from lakehouse.parameters import Parameters
-from lakehouse.silver import itemset_months, sales_days
+from lakehouse.silver import sales_days
+from lakehouse.silver.recommendations import itemset_months
 from lakehouse.table import BIGINT, DOUBLE, INT, INTS, Between, Column, Expression, Layer, Table
 
 TABLE = Table(

@@ -23,6 +23,7 @@ from lakehouse.table import BIGINT, INT, INTS, STRING, Between, Column, Expressi
 TABLE = Table(
     layer=Layer.SILVER,
     name="itemset_months",
+    group="recommendations",
     doc=(
         "One row per block of months and itemset that four fifths of the least support of its receipts hold, "
         "or that has to be counted there to know whether it is frequent in all months together."
