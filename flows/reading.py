@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import typer
 from pyarrow.dataset import Dataset
 
@@ -33,9 +34,7 @@ def status(as_json: AsJson = False) -> None:
     writing, newest = writer(storage), release.newest(storage)
     if newest is None:
         raise NothingPublished(storage.root, writing)
-    version = storage.version(runs.TABLE)
-    rows = storage.rows(runs.TABLE, version).sort_by("ended_at").to_pylist() if version is not None else []
-    last = rows[-1] if rows else {"state": "unknown", "ended_at": None, "message": ""}
+    last = _last_run(storage)
     facts = {
         "release": newest.release_id,
         "created_at": newest.created_at,
@@ -48,6 +47,18 @@ def status(as_json: AsJson = False) -> None:
         "last_run_message": last["message"],
     }
     show_one(facts, as_json)
+
+
+def _last_run(storage: Storage) -> dict[str, object]:
+    """Give what the newest commit to the log of runs says: the clock may have gone back since an earlier one."""
+    version = storage.version(runs.TABLE)
+    if version is not None:
+        run_id = storage.note(runs.TABLE, version, "run_id")
+        rows = storage.rows(runs.TABLE, version, filters=pc.field("run_id") == run_id).sort_by("ended_at").to_pylist()
+        if rows:
+            last: dict[str, object] = rows[-1]
+            return last
+    return {"state": "unknown", "ended_at": None, "message": ""}
 
 
 def releases(as_json: AsJson = False) -> None:

@@ -24,7 +24,7 @@ _SENTENCES: dict[Verdict, str] = {
     "published": "Published",
     "nothing_new": "Nothing new since release {}",
     "blocked": "Blocked by a gate: nothing was published",
-    "partial": "Published in part: the groups that failed kept their last version",
+    "partial": "Published in part: the groups that failed are as they were",
     "unfinished": "Published: what should follow failed",
     "failed": "Failed: nothing was published",
 }
@@ -153,7 +153,7 @@ def _headline(facts: RunFacts) -> str:
     is_new = facts.release_id is not None and facts.verdict in ("published", "partial", "unfinished")
     release = f" as release {facts.release_id}" if is_new else ""
     sentence, colon, rest = _SENTENCES[facts.verdict].format(facts.release_id).partition(":")
-    unverified = " (quality checks were off)" if is_new and facts.verified is False else ""
+    unverified = " (not all of it was held to the quality checks)" if is_new and facts.verified is False else ""
     return f"{sentence}{release}{unverified}{colon}{rest}"
 
 

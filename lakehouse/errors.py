@@ -139,7 +139,7 @@ class GroupFailed(LakehouseError):
     def __init__(self, failures: dict[str, str]) -> None:
         self.failures = failures
         said = "; ".join(f"{group}: {reason}" for group, reason in failures.items())
-        super().__init__(f"The other groups are published, these kept their last version: {said}")
+        super().__init__(f"The other groups are published, these are as they were: {said}")
 
 
 class BrokenContract(LakehouseError):

@@ -114,6 +114,9 @@ def _make_data(folder: Path, programs: Path, owner: Owner | None, lock: int) -> 
 
 def _start(folder: Path, programs: Path, owner: Owner | None, lock: int) -> int:
     data = folder / "data"
+    wanted, found = owner.uid if owner else os.geteuid(), data.stat().st_uid
+    if found != wanted:
+        raise Failed(f"its data is of user {found}, and the server's user is {wanted}", "Copy a home with its owners.")
     for leftover in ("postmaster.pid", _SOCKET, f"{_SOCKET}.lock"):
         (data / leftover).unlink(missing_ok=True)  # its process is gone: the lock is ours
     _admit(data, owner)

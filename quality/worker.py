@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+UNBEARABLE = ("PYTHONOPTIMIZE", "PYTHONWARNINGS")  # Great Expectations reads its docstrings, and what it imports warns
 PATIENCE_SECONDS = 5
 LAST_WORDS = 2_000
 
@@ -47,7 +48,8 @@ class Worker:
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # `close` closes it
         command = [sys.executable, "-m", "quality.worker"]
-        self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=self._log, start_new_session=True)
+        env = {name: value for name, value in os.environ.items() if name not in UNBEARABLE}
+        self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=self._log, env=env, start_new_session=True)
         assert self._process.stdin and self._process.stdout, "both are pipes"
         self._requests, self._answers = self._process.stdin, self._process.stdout
         self._lock = threading.Lock()

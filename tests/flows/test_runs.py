@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lakehouse.errors import ServiceDown
+from lakehouse.ops import runs
 from lakehouse.sample import SampleCounts, write_sample
 from lakehouse.spark_server import installed_java
+from lakehouse.storage import Storage
 from tests.flows.command import answer, begun, digests, lakehouse, newest, run
 
 KILL = """
@@ -299,6 +302,17 @@ def test_what_cannot_be_mined_fails_its_group_alone_and_leaves_nothing_when_it_i
     run(home, source, *asked)
     run(tmp_path / "fresh", source, *asked)
     assert digests(home) == digests(tmp_path / "fresh")
+
+
+def test_the_last_run_is_the_last_one_also_when_the_clock_went_back(published: Path, tmp_path: Path) -> None:
+    home = home_like(published, tmp_path / "home")
+    storage = Storage(str(home / "tables"))
+    *_, before = storage.rows(runs.TABLE, storage.version(runs.TABLE) or 0).to_pylist()
+    years_ago = before["ended_at"] - timedelta(days=1_000)
+    later = before | {"run_id": "later", "state": "blocked", "message": "why", "ended_at": years_ago}
+    storage.append(runs.TABLE, [later], "later")
+    told = answer(home, "status")
+    assert (told["last_run"], told["last_run_message"]) == ("blocked", "why")
 
 
 def test_a_blocked_run_publishes_nothing_and_says_why(sample: tuple[Path, SampleCounts], tmp_path: Path) -> None:

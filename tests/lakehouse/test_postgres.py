@@ -312,6 +312,17 @@ def test_a_named_server_that_is_down_is_named_without_its_password(tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
+def test_data_that_was_copied_without_its_owner_says_so(tmp_path: Path) -> None:
+    chosen = home_of(tmp_path)
+    with connection(chosen):
+        pass
+    stop_embedded(chosen)
+    os.chown(folder(chosen) / "data", 0, 0)
+    with pytest.raises(ServiceDown, match="its data is of user 0, .* Copy a home with its owners"), connection(chosen):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
 def test_root_can_use_a_wheel_nobody_else_can_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = programs.wheel_installations()
     if not found:

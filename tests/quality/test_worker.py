@@ -74,6 +74,17 @@ def test_a_version_of_a_table_is_checked(attached: Worker, tmp_path: Path) -> No
     assert [(v.check, v.severity, v.version) for v in broken] == [("(category_id) is unique", "critical", 1)]
 
 
+def test_checks_work_whatever_python_was_asked_for(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    write_deltalake(tmp_path / "names", NAMES)
+    with Worker() as worker:
+        worker.attach(engine.address).result(PATIENCE)
+        assert worker.submit_check("silver.categories", str(tmp_path / "names"), 0).result(PATIENCE)
+
+
 def test_a_version_that_is_not_there_blocks(attached: Worker, tmp_path: Path) -> None:
     uri = str(tmp_path / "categories")
     write_deltalake(uri, NAMES)
