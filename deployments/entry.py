@@ -8,9 +8,7 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from flows.interrupts import take_interrupts
-
-INTERRUPTED = 130
+from flows.interrupts import INTERRUPTED, take_interrupts
 
 
 def main() -> NoReturn:

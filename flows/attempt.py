@@ -142,13 +142,12 @@ class Attempt:
         Errors: those of `work` that are not of the tables, and that silver took too long.
         """
         assert self.building is not None
-        tables = catalog.tables(group=group)
         try:
             work()
         except Exception as error:
             missing = [t for t in catalog.tables(Layer.SILVER, group) if t.qualified_name not in self.written]
             is_late = isinstance(error, TimeoutError) and not missing  # it may still be written
-            if not (is_late or self.building.has_failed(missing or tables)):
+            if not (is_late or self.building.has_failed(missing or catalog.tables(group=group))):
                 raise
             self.failures[group] = str(error) or type(error).__name__
             for table in missing:

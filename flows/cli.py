@@ -67,8 +67,6 @@ def main() -> None:
     except LakehouseError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

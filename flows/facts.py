@@ -45,6 +45,7 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
         tables=[_version(snapshot, table) for table in published.known],
         groups=published.groups,
         verified=published.verified,
+        is_checked=order.parameters.enable_quality_checks,
         reasons=reasons,
         taken_in=_taken_in(outcome.sources, order.run_id),
         left_out=_left_out(outcome.sources),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+INTERRUPTED = 130  # as a shell says it of a command that SIGINT ended
 SECONDS_TO_END, UNHEARD_SECONDS, MOMENT = 10.0, 1.0, 0.1
 CUT_OFF = "Interrupted, and cut off: it did not end in order within {seconds:g} s. What readers see is whole.\n"
 IMPORT_LOCKS = "<frozen importlib._bootstrap>"
@@ -27,8 +28,8 @@ def take_interrupts() -> Callable[[], bool]:
 
     It is raised where it leaves no lock behind, and again where it went unheard, as in a finalizer, or in an import
     that goes on without what it did not find; not while the command is on its way out. A thread that has no lock to
-    wait for sees to it, and ends the process, with exit code 130, when it is still there after `SECONDS_TO_END`.
-    Who ignores SIGINT goes on doing so.
+    wait for sees to it, and ends the process, with exit code `INTERRUPTED`, when it is still there
+    after `SECONDS_TO_END`. Who ignores SIGINT goes on doing so.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
         return lambda: False
@@ -73,7 +74,7 @@ def _see_to_it(come: int) -> None:
     with suppress(OSError, ValueError):
         if select.select((), (2,), (), 0)[1]:  # nobody may be reading
             os.write(2, CUT_OFF.format(seconds=SECONDS_TO_END).encode())
-    os._exit(130)
+    os._exit(INTERRUPTED)
 
 
 def _is_at_a_lock(frame: FrameType | None) -> bool:

@@ -92,6 +92,7 @@ class RunFacts:
     tables: Sequence[TableVersion]
     groups: Mapping[str, int]
     verified: bool | None
+    is_checked: bool = False
     reasons: Sequence[str] = ()
     taken_in: Sequence[tuple[str, str, str]] = ()
     left_out: Sequence[tuple[str, str, str]] = ()
@@ -153,7 +154,8 @@ def _headline(facts: RunFacts) -> str:
     is_new = facts.release_id is not None and facts.verdict in ("published", "partial", "unfinished")
     release = f" as release {facts.release_id}" if is_new else ""
     sentence, colon, rest = _SENTENCES[facts.verdict].format(facts.release_id).partition(":")
-    unverified = " (not all of it was held to the quality checks)" if is_new and facts.verified is False else ""
+    why = "not all of it was held to the quality checks" if facts.is_checked else "quality checks were off"
+    unverified = f" ({why})" if is_new and facts.verified is False else ""
     return f"{sentence}{release}{unverified}{colon}{rest}"
 
 

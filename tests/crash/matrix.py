@@ -161,7 +161,7 @@ def show(found: list[Case]) -> None:
     grid = Grid("", "step", *MOMENTS, title=f"{len(found)} commands cut off, seeds {', '.join(map(str, seeds))}")
     for scene, step in dict.fromkeys((case.scene, case.step) for case in found):
         grid.add_row(scene, step, *(_told(found, scene, step, moment) for moment in MOMENTS))
-    Console(width=110).print(grid)
+    Console(width=130).print(grid)
 
 
 def _told(found: list[Case], scene: str, step: str, moment: str) -> str:

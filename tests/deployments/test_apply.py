@@ -165,9 +165,14 @@ def test_an_address_that_is_none_is_told_without_it(tmp_path: Path, url: str) ->
     assert url not in done.stderr
 
 
+def asked_for(service: Service) -> list[str]:
+    """Name the runs somebody asked for; those of a schedule the server makes by itself, at its own time."""
+    return sorted(run["id"] for run in service.ask("POST", "/flow_runs/filter", {}) if not run["auto_scheduled"])
+
+
 @pytest.mark.timeout(300)
 def test_a_wrong_trigger_begins_nothing(deployed: Service) -> None:
-    before = deployed.ask("POST", "/flow_runs/count", {})
+    before = asked_for(deployed)
     for asked, reason in {
         ("medallion-etl/daily", "-p", "clusters=3"): "there is no parameter clusters; there is source_path, enable",
         ("medallion-etl/daily", "-p", "n_clusters=1"): "1 is less than the minimum of 2",
@@ -177,7 +182,7 @@ def test_a_wrong_trigger_begins_nothing(deployed: Service) -> None:
         done = deployed.lakehouse("trigger", *asked)
         assert done.returncode == 2, done.stderr
         assert reason in done.stderr
-    assert deployed.ask("POST", "/flow_runs/count", {}) == before
+    assert asked_for(deployed) == before
 
 
 @pytest.mark.timeout(300)

@@ -9,7 +9,6 @@ from tests.flows.command import lakehouse
 TURNED_INTO = """
 import signal
 import flows.cli
-from lakehouse.errors import ServiceDown
 def ended():
     try:
         signal.raise_signal(signal.SIGINT)

@@ -134,9 +134,15 @@ def test_every_verdict_has_its_headline(verdict: object, headline: str) -> None:
     assert markdown(replace(FACTS, verdict=verdict)).startswith(headline)  # type: ignore[arg-type]  # from the table above
 
 
-def test_a_release_that_is_not_verified_says_so() -> None:
-    assert "not all of it was held to the quality checks" in markdown(replace(FACTS, verified=False))
-    assert "not all of it was held to the quality checks" in shown(replace(FACTS, verified=False))
+def test_a_release_without_quality_checks_says_so() -> None:
+    assert "quality checks were off" in markdown(replace(FACTS, verified=False))
+    assert "quality checks were off" in shown(replace(FACTS, verified=False))
+
+
+def test_a_release_that_is_not_verified_though_checks_were_on_says_so() -> None:
+    facts = replace(FACTS, verified=False, is_checked=True)
+    assert "(not all of it was held to the quality checks)" in markdown(facts)
+    assert "(not all of it was held to the quality checks)" in shown(facts)
 
 
 def test_lineage_is_a_diagram_and_a_table() -> None:
