@@ -19,9 +19,11 @@ flows.cli.main = ended
 LEAVING = """
 import atexit, signal
 import flows.cli
+def last(name):
+    signal.raise_signal(signal.SIGINT)
+    print(name, flush=True)
 for name in "abc":
-    atexit.register(print, name, flush=True)
-    atexit.register(signal.raise_signal, signal.SIGINT)
+    atexit.register(last, name)
 flows.cli.main = lambda: None
 """
 
