@@ -74,9 +74,9 @@ fuzz: setup ## let random histories happen to a small lakehouse, for ARGS="--min
 	@.venv/bin/python -m tests.histories.fuzz $(ARGS)
 
 docs: setup ## write what is generated again: lakehouse/CATALOG.md, the lineage in README.md, .env.example
-	@$(call generate,lakehouse.catalogue_page,lakehouse/CATALOG.md)
-	@$(call generate,lakehouse.readme_page,README.md)
-	@$(call generate,lakehouse.env_example,.env.example)
+	@$(call generate,lakehouse.documents.catalogue,lakehouse/CATALOG.md)
+	@$(call generate,lakehouse.documents.readme,README.md)
+	@$(call generate,lakehouse.documents.env_example,.env.example)
 
 stop: setup ## stop the local Prefect server and the embedded PostgreSQL
 	@.venv/bin/lakehouse stop

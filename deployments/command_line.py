@@ -11,7 +11,7 @@ from pathlib import Path
 from lakehouse.deferred import deferred, unused
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import load_settings
-from quality.worker import start_ahead
+from quality.suites.worker import start_ahead
 
 
 def command() -> None:
@@ -22,7 +22,7 @@ def command() -> None:
     deferred("duckdb")  # few commands need it
     unused("scipy.stats")  # k-means is not made of it, but of a package that is
     from deployments.commands import COMMANDS  # after the process of the checks is on its way
-    from flows.cli import app, main
+    from flows.commands.cli import app, main
 
     for one in COMMANDS:
         app.command()(one)

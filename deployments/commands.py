@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from deployments.plan import Change, Kind
-from flows.events import error_console
-from flows.reading import AsJson
-from flows.shown import show, show_one
+from flows.commands.output import show, show_one
+from flows.commands.reading import AsJson
+from flows.report.events import error_console
 from lakehouse.settings import load_settings
 
 SHOWN = 100
@@ -26,7 +26,7 @@ def deploy(
     from deployments.apply import applied, planned
     from deployments.prefect_file import FILE, declared
     from deployments.wanted import wanted
-    from flows.client import connected
+    from flows.orchestration.client import connected
 
     settings = load_settings()
     content = declared(file or FILE)
@@ -44,7 +44,7 @@ def deploy(
 def deployments(as_json: AsJson = False) -> None:
     """List what is in service: its schedules, where its runs wait, what it is asked."""
     from deployments.runs import deployed
-    from flows.client import connected
+    from flows.orchestration.client import connected
 
     with connected(load_settings()) as client:
         rows = [
@@ -65,8 +65,8 @@ def runs(
 ) -> None:
     """List the last runs, newest first: how each ended, and its page."""
     from deployments.runs import recent
-    from flows.client import connected
-    from flows.server import run_page
+    from flows.orchestration.client import connected
+    from flows.orchestration.server import run_page
 
     with connected(load_settings()) as client:
         rows = [
@@ -93,8 +93,8 @@ def trigger(
 ) -> None:
     """Begin a run of a deployment, and say where it is shown."""
     from deployments.runs import asked_parameters, begun, exit_code, has_worker, watched
-    from flows.client import connected
-    from flows.server import run_page
+    from flows.orchestration.client import connected
+    from flows.orchestration.server import run_page
 
     asked, console = asked_parameters(param or []), error_console()
     with connected(load_settings()) as client:

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from flows.interrupts import INTERRUPTED, take_interrupts
+from flows.commands.interrupts import INTERRUPTED, take_interrupts
 
 
 def main() -> NoReturn:

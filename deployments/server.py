@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flows.server import SERVICE, without_credentials
+from flows.orchestration.server import SERVICE, without_credentials
 from lakehouse.errors import ServiceDown
 
 if TYPE_CHECKING:

@@ -9,19 +9,19 @@ from typing import Literal
 import pyarrow as pa
 from prefect import flow
 
-from flows.conduct import FLOW
-from flows.events import error_console
-from flows.means import lasting
-from flows.medallion import medallion
-from flows.news import News, deliveries, news
-from flows.order import Order, ordered
-from flows.tasks import conducted
-from lakehouse.admission import heads_of
-from lakehouse.days import Span, span_of
+from flows.commands.run import FLOW
+from flows.orchestration.tasks import conducted
+from flows.report.events import error_console
+from flows.run.changes import News, deliveries, news
+from flows.run.request import Order, ordered
+from flows.run.resources import lasting
+from flows.run.steps import medallion
 from lakehouse.errors import BadInput, WrongUse
-from lakehouse.landing import Delivery
 from lakehouse.parameters import validated_among
 from lakehouse.settings import load_settings
+from lakehouse.sources.admission import heads_of
+from lakehouse.sources.days import Span, span_of
+from lakehouse.sources.landing import Delivery
 
 Waiting = Mapping[int, Span | None]
 Sequenced = Literal["oldest_first", "newest_first"]

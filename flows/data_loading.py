@@ -6,14 +6,14 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.events import Events, error_console
-from flows.order import ordered
-from flows.tasks import as_tasks
+from flows.orchestration.tasks import as_tasks
+from flows.report.events import Events, error_console
+from flows.run.request import ordered
 from lakehouse.errors import BadInput, WrongUse
-from lakehouse.loading import load
-from lakehouse.objects import is_address
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
+from lakehouse.sources.postgres_load import load
+from lakehouse.storage.objects import is_address
 
 
 @flow(name="data-loading")

@@ -4,13 +4,13 @@ from functools import partial
 
 from prefect import flow
 
-from flows.medallion import single_group
-from flows.order import ordered
-from flows.tasks import conducted
-from lakehouse import release
+from flows.orchestration.tasks import conducted
+from flows.run.request import ordered
+from flows.run.steps import single_group
 from lakehouse.parameters import Parameters, validated
+from lakehouse.releases import release
 from lakehouse.settings import Settings, load_settings
-from lakehouse.storage import Storage
+from lakehouse.storage.tables import Storage
 
 
 @flow(name="executive-summary")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.medallion import medallion
-from flows.order import ordered
-from flows.tasks import conducted
+from flows.orchestration.tasks import conducted
+from flows.run.request import ordered
+from flows.run.steps import medallion
 from lakehouse.parameters import validated_among
 from lakehouse.settings import load_settings
 

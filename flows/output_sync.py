@@ -7,10 +7,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.events import Events, error_console
-from flows.medallion import sync
-from flows.order import front_end, ordered
-from flows.tasks import as_tasks
+from flows.orchestration.tasks import as_tasks
+from flows.report.events import Events, error_console
+from flows.run.request import front_end, ordered
+from flows.run.steps import sync
 from lakehouse.exports.objects import fetched
 from lakehouse.exports.publish import SyncCounts
 from lakehouse.parameters import validated

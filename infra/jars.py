@@ -14,8 +14,8 @@ from xml.sax.saxutils import quoteattr
 import pyspark
 
 from infra.cache import kept
+from lakehouse.engine.spark_server import installed_java
 from lakehouse.errors import BadInput, LakehouseError, ServiceDown
-from lakehouse.spark_server import installed_java
 
 LIST = Path(__file__).parent / "spark" / "jars.txt"
 FETCH_SECONDS = 900

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from lakehouse.ops import ledger
 from lakehouse.parameters import Parameters
 from lakehouse.silver import sales_days
-from lakehouse.storage import Storage
+from lakehouse.storage.tables import Storage
 from quality.verdict import Verdict
 
 LEDGER = ledger.TABLE.qualified_name

@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, settings
 from rich.console import Console
 from xdist.scheduler import LoadFileScheduling
 
-from flows.events import Events
-from flows.medallion import medallion
-from flows.order import ordered
-from flows.report import RunFacts
-from flows.run import carried_out, direct
-from lakehouse.engine import Engine, start
+from flows.report.events import Events
+from flows.report.report import RunFacts
+from flows.run.recorded import carried_out, direct
+from flows.run.request import ordered
+from flows.run.steps import medallion
+from lakehouse.engine.session import Engine, start
+from lakehouse.engine.spark_server import installed_java
 from lakehouse.errors import ServiceDown
 from lakehouse.parameters import validated
 from lakehouse.settings import Settings, load_settings
-from lakehouse.spark_server import installed_java
-from quality.worker import Worker
+from quality.suites.worker import Worker
 from tests.histories.world import Kept
 from tests.reference import MISSING
 from tests.stack.reasons import NO_COMPOSE, NO_MINIO
@@ -33,7 +33,12 @@ OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA", "LAKEHOUSE_HISTORIES")
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compiling well costs more than it saves
 
 ONE_BY_ONE = ("tests/histories/test_histories.py", "tests/histories/test_storage_faults.py")
-LONGEST = (*ONE_BY_ONE, "tests/flows/test_prefect.py", "tests/flows/test_runs.py", "tests/lakehouse/test_engine.py")
+LONGEST = (
+    *ONE_BY_ONE,
+    "tests/flows/orchestration/test_prefect.py",
+    "tests/flows/test_runs.py",
+    "tests/lakehouse/engine/test_session.py",
+)
 
 for name in list(os.environ):  # before a test module is imported: some libraries read it then
     if name not in OURS and (name.startswith(FOREIGN) or name.lower() in Settings.model_fields):

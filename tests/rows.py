@@ -8,12 +8,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse import catalog
-from lakehouse.engine import Engine
-from lakehouse.frames import Earlier
+from lakehouse.engine.building import rows_of
+from lakehouse.engine.session import Engine
+from lakehouse.frames.kernels import Earlier
+from lakehouse.frames.schemas import spark_schema
 from lakehouse.kernels.digest import digest
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import rows_of
-from lakehouse.schemas import spark_schema
 from lakehouse.table import BIGINT, BOOLEAN, DATE, DOUBLE, INT, INTS, STRING, TIMESTAMP, Table
 
 Row = dict[str, Any]

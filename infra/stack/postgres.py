@@ -10,7 +10,7 @@ import psycopg
 from infra.stack.plan import HOST, Plan
 from infra.stack.process import Service
 from lakehouse.errors import ServiceDown
-from lakehouse.postgres_programs import ENVIRONMENT, installations, owner_of
+from lakehouse.postgres.programs import ENVIRONMENT, installations, owner_of
 
 ADMINISTRATOR = "postgres"
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lakehouse.errors import ServiceDown
-from lakehouse.postgres_programs import Owner
+from lakehouse.postgres.programs import Owner
 
 POLL_SECONDS = 0.1
 TERM_SECONDS = 2.0  # between two signals to end: Prefect's worker ignores the first

@@ -11,8 +11,8 @@ import pyspark
 from infra.jars import folder_of_jars
 from infra.stack.plan import HOST, PROJECT, Plan
 from infra.stack.process import Service, log_of, will_say
+from lakehouse.engine.spark_server import TOKEN, installed_java
 from lakehouse.settings import Settings
-from lakehouse.spark_server import TOKEN, installed_java
 
 CONNECT = "org.apache.spark.sql.connect.service.SparkConnectServer"
 WORKERS = ("spark-worker-1", "spark-worker-2")

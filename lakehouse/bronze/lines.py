@@ -8,9 +8,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import BadInput
+from lakehouse.frames.mapped import mapped
 from lakehouse.kernels.lines import BLOCK, numbered_lines
-from lakehouse.mapped import mapped
-from lakehouse.objects import opened
+from lakehouse.storage.objects import opened
 from lakehouse.table import BIGINT, INT, STRING, Column, Table
 
 RESTORED = ".lines"  # how the names of files end that were made anew of lines, with bytes of their own

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
-from lakehouse.process_locks import take
+from lakehouse.postgres.process_locks import take
+from lakehouse.storage.durable import durable
 
 LOCK_SECONDS = 300
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from lakehouse.durable import durable
 from lakehouse.errors import BadInput, StorageFailed
 from lakehouse.exports.manifest import MANIFEST, Manifest, described, manifest_in
-from lakehouse.objects import listed, opened, put, remove
+from lakehouse.storage.durable import durable
+from lakehouse.storage.objects import listed, opened, put, remove
 
 POINTER = "current.json"
 REMEDY = "Check that it exists and may be written, then run this again."

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import categories, product_categories, transactions
-from lakehouse.frames import streamed
+from lakehouse.frames.kernels import streamed
 from lakehouse.kernels.decisions import in_quarantine, last_decisions
 from lakehouse.ops import corrections
 from lakehouse.table import BIGINT, INT, STRING, Column, Layer, OneOf, ReplaceSources, Table

@@ -3,7 +3,7 @@
 import numpy as np
 from pyspark.sql import DataFrame
 
-from lakehouse.frames import grouped
+from lakehouse.frames.kernels import grouped
 from lakehouse.kernels.baskets import basket_histogram
 from lakehouse.silver import product_categories, receipts
 from lakehouse.table import BIGINT, INT, STRING, Between, Column, Layer, ReplaceMonths, Table

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import categories
-from lakehouse.frames import streamed
+from lakehouse.frames.kernels import streamed
 from lakehouse.kernels.decisions import as_decided, last_decisions
 from lakehouse.kernels.reference import accepted_categories
 from lakehouse.ops import corrections

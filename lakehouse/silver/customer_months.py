@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import grouped
+from lakehouse.frames.kernels import grouped
 from lakehouse.kernels.customers import customer_months
 from lakehouse.silver import receipts
 from lakehouse.table import BIGINT, DATE, INTS, STRING, Between, Column, Expression, Layer, ReplaceMonths, Table

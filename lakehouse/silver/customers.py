@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import Earlier, grouped, streamed
+from lakehouse.frames.kernels import Earlier, grouped, streamed
 from lakehouse.kernels.customers import customer_features
 from lakehouse.silver import customer_months, product_categories
 from lakehouse.table import BIGINT, DATE, DOUBLE, INT, INTS, Between, Column, Expression, Layer, Table

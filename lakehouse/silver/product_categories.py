@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import product_categories
-from lakehouse.frames import whole
+from lakehouse.frames.kernels import whole
 from lakehouse.kernels.decisions import as_decided, last_decisions
 from lakehouse.kernels.reference import accepted_product_categories
 from lakehouse.ops import corrections

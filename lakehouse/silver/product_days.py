@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame
 
-from lakehouse.frames import grouped
+from lakehouse.frames.kernels import grouped
 from lakehouse.kernels.sales import product_days
 from lakehouse.silver import receipts
 from lakehouse.table import BIGINT, DATE, INT, STRING, Between, Column, Expression, Layer, ReplaceMonths, Table

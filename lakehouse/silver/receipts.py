@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import transactions
-from lakehouse.frames import streamed
+from lakehouse.frames.kernels import streamed
 from lakehouse.kernels.decisions import as_decided, last_decisions
 from lakehouse.kernels.receipts import accepted_receipts
 from lakehouse.ops import corrections

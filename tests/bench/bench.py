@@ -21,9 +21,10 @@ import duckdb
 from rich.console import Console
 from rich.table import Table as Grid
 
-from lakehouse import catalog, release
-from lakehouse.sample import write_sample
-from lakehouse.storage import Storage
+from lakehouse import catalog
+from lakehouse.releases import release
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from lakehouse.table import DOUBLE, Layer, Table
 
 HERE = Path(__file__).parent

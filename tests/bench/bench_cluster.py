@@ -18,7 +18,7 @@ from rich.table import Table as Grid
 
 from infra.stack.process import members, running
 from infra.stack.stack import NAMES
-from lakehouse.sample import write_sample
+from lakehouse.sources.sample import write_sample
 from tests.bench.bench import cost, resident, tree
 from tests.flows.command import digests
 from tests.stack.cluster import FLOW, Cluster, cluster
@@ -29,7 +29,7 @@ KINDS = {
     "CoarseGrainedExecutorBackend": "an executor",
     "SparkConnectServer": "the driver",
     "pyspark.daemon": "a Python worker of Spark",
-    "quality.worker": "the process of the checks",
+    "quality.suites.worker": "the process of the checks",
     "prefect.engine": "the flow",
 }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Grid
 
-from lakehouse.sample import write_sample
+from lakehouse.sources.sample import write_sample
 from tests.bench.bench import Cost, run_cost
 from tests.flows.command import digests
 

@@ -8,8 +8,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from flows.conduct import run_directly
-from flows.means import lasting
+from flows.commands.run import run_directly
+from flows.run.resources import lasting
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
 from tests.bench.bench import Cost, resident, tree

@@ -9,7 +9,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 import lakehouse
 from lakehouse import catalog
 from lakehouse.catalog import Entry
-from lakehouse.catalogue_page import catalogue
+from lakehouse.documents.catalogue import catalogue
 from lakehouse.table import Layer, ReplaceSources, Table
 from tests.contracts.freshness import stale
 

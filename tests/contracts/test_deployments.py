@@ -8,7 +8,7 @@ import pytest
 
 from deployments.declared import Deployment
 from deployments.prefect_file import FILE, declared
-from flows.client import PROJECT
+from flows.orchestration.client import PROJECT
 from lakehouse.errors import Misdeclared
 
 CONTENT = FILE.read_text()

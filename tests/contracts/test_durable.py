@@ -33,16 +33,19 @@ OF_DELTA = {
     "delete",
 }
 NAMELESS = {  # where a kill may leave what the next call makes anew, and no release, export or extract is concerned
-    ("lakehouse/engine.py", "link.symlink_to"): "a plain name of the folder of tables, in a temporary folder",
+    ("lakehouse/engine/session.py", "link.symlink_to"): "a plain name of the folder of tables, in a temporary folder",
     ("lakehouse/exports/folders.py", "link.symlink_to"): "the link beside the exports that `swap` renames",
-    ("lakehouse/postgres.py", "(Path(place) / 'data').symlink_to"): "a shorter name of a socket, in a temporary folder",
     (
-        "lakehouse/postgres_server.py",
+        "lakehouse/postgres/connection.py",
+        "(Path(place) / 'data').symlink_to",
+    ): "a shorter name of a socket, in a temporary folder",
+    (
+        "lakehouse/postgres/server.py",
         "new.rename",
     ): "the data folder of an embedded PostgreSQL, made whole first",
-    ("quality/documents.py", "into.rename"): "the pages of the suites, written anew by every run that checks",
-    ("quality/documents.py", "staged.rename"): "the same",
-    ("flows/server.py", "draft.replace"): "the record of the local Prefect server",
+    ("quality/suites/documents.py", "into.rename"): "the pages of the suites, written anew by every run that checks",
+    ("quality/suites/documents.py", "staged.rename"): "the same",
+    ("flows/orchestration/server.py", "draft.replace"): "the record of the local Prefect server",
 }
 
 
@@ -82,7 +85,7 @@ def test_only_the_storage_knows_delta() -> None:
         for node in ast.walk(ast.parse(module.read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom) and "deltalake" in ast.unparse(node)
     }
-    assert knowing == {"lakehouse/storage.py"}
+    assert knowing == {"lakehouse/storage/tables.py"}
 
 
 @pytest.mark.parametrize(

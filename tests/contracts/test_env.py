@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.env_example import env_example
+from lakehouse.documents.env_example import env_example
 from lakehouse.errors import WrongUse
 from lakehouse.settings import Settings, load_settings
 from tests.contracts.freshness import stale

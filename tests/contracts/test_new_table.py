@@ -45,10 +45,10 @@ LOOK = """
 import json, sys
 import lakehouse
 from lakehouse import catalog
-from lakehouse.catalogue_page import catalogue
-from lakehouse.storage import Storage
+from lakehouse.documents.catalogue import catalogue
+from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
-from quality.suites import suite_of
+from quality.suites.suites import suite_of
 
 table = catalog.entry("gold.store_sales").table
 print(json.dumps({

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.readme_page import readme
+from lakehouse.documents.readme import readme
 from tests.contracts.freshness import stale
 
 ROOT = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from lakehouse import release
 from lakehouse.exports.folders import current_folder
 from lakehouse.exports.manifest import manifest_in
-from lakehouse.sample import write_sample
-from lakehouse.standing import Standing, standing
-from lakehouse.storage import Storage
+from lakehouse.releases import release
+from lakehouse.releases.pins import Standing, standing
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from tests.flows.command import digests, newest
 from tests.flows.warm import begun, done, killed_at, postgres, told_to
 

@@ -15,7 +15,7 @@ from tests.crash.scenes import Scene, scenes
 PROJECT = Path(__file__).parents[2]
 SEED = 4
 ELSEWHERE = {
-    "heartbeat": "tests/lakehouse/test_lease.py: when one comes depends on the clock",
+    "heartbeat": "tests/lakehouse/releases/test_lease.py: when one comes depends on the clock",
     "point to the exports": "tests/stack/test_object_store.py: it needs an object store",
 }
 Played = dict[str, Scene]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deployments.prefect_file import FILE
-from flows import server
+from flows.orchestration import server
 from lakehouse.settings import load_settings
 from tests.flows.command import lakehouse
 from tests.flows.prefect_service import Service, service_of, until

@@ -8,23 +8,23 @@ from tests.flows.command import lakehouse
 
 TURNED_INTO = """
 import signal
-import flows.cli
+import flows.commands.cli
 def ended():
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
         {turned}
-flows.cli.main = ended
+flows.commands.cli.main = ended
 """
 LEAVING = """
 import atexit, signal
-import flows.cli
+import flows.commands.cli
 def last(name):
     signal.raise_signal(signal.SIGINT)
     print(name, flush=True)
 for name in "abc":
     atexit.register(last, name)
-flows.cli.main = lambda: None
+flows.commands.cli.main = lambda: None
 """
 
 
@@ -53,6 +53,6 @@ def test_interrupts_break_nothing_off_that_is_done_last(tmp_path: Path) -> None:
 
 
 def test_an_error_without_an_interrupt_is_not_taken_for_one(tmp_path: Path) -> None:
-    done = lakehouse(tmp_path, before="import flows.cli\nflows.cli.main = lambda: 1 / 0")
+    done = lakehouse(tmp_path, before="import flows.commands.cli\nflows.cli.main = lambda: 1 / 0")
     assert done.returncode == 1
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lakehouse import catalog, release
-from lakehouse.refresh import digest_of
-from lakehouse.release import Release
-from lakehouse.storage import Storage
+from lakehouse import catalog
+from lakehouse.engine.building import digest_of
+from lakehouse.releases import release
+from lakehouse.releases.release import Release
+from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
 
 KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")

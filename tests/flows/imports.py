@@ -6,14 +6,16 @@ import os
 from importlib import import_module
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads, and a fork has none of them
-os.environ["RUST_LOG"] = "off"  # this and the next ones: what lakehouse.engine sets, read when pysail is imported
+os.environ["RUST_LOG"] = (
+    "off"  # this and the next ones: lakehouse.engine.session sets them, pysail reads them when imported
+)
 os.environ["SAIL_EXECUTION__BATCH_SIZE"] = "32768"
 os.environ["SAIL_EXECUTION__DEFAULT_PARALLELISM"] = "1"
 os.environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = "604800"
 for name in (
-    "flows.cli",
-    "flows.conduct",
-    "flows.workbench",
+    "flows.commands.cli",
+    "flows.commands.run",
+    "flows.run.decisions",
     "lakehouse.exports.publish",
     "duckdb",
     "pysail.spark",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.sample import write_sample
+from lakehouse.sources.sample import write_sample
 from tests.flows.command import answer, lakehouse
 
 RUN = ("run", "--no-prefect", "--no-checks")

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from flows.report import RunFacts
-from flows.workbench import Reason, decide, waive_rule
-from lakehouse import catalog, landing, release
+from flows.report.report import RunFacts
+from flows.run.decisions import Reason, decide, waive_rule
+from lakehouse import catalog
 from lakehouse.bronze import lines as bronze_lines
 from lakehouse.kernels.lines import numbered_lines
-from lakehouse.release import Snapshot
-from lakehouse.sample import write_sample
+from lakehouse.releases import release
+from lakehouse.releases.release import Snapshot
 from lakehouse.settings import load_settings
-from lakehouse.storage import Storage
+from lakehouse.sources import landing
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests
 

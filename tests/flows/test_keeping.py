@@ -13,23 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from flows import comparing, keeping, reading
-from flows.differences import FigureChange, MadeWith, PeriodChange, differences
-from flows.origins import FILE, LINES
-from flows.rebuild import Part, Rebuilt, _has_same_decisions, parts_of, recomputed, scratch_home
-from flows.workbench import Reason, decide, fix
-from lakehouse import catalog, release, retention
+from flows.audit.differences import FigureChange, MadeWith, PeriodChange, differences
+from flows.audit.origins import FILE, LINES
+from flows.audit.rebuild import Part, Rebuilt, _has_same_decisions, parts_of, recomputed, scratch_home
+from flows.commands import comparing, keeping, reading
+from flows.run.decisions import Reason, decide, fix
+from lakehouse import catalog
 from lakehouse.errors import Blocked, LeaseTaken, NotFound, NothingPublished, NotKept, StorageFailed, WrongUse
-from lakehouse.lease import take
 from lakehouse.ops import corrections
 from lakehouse.ops import retention as kept_table
 from lakehouse.parameters import validated
-from lakehouse.release import Release, Snapshot
-from lakehouse.retention import Rule
-from lakehouse.sample import write_sample
+from lakehouse.releases import release, retention
+from lakehouse.releases.lease import take
+from lakehouse.releases.pins import Change, standing
+from lakehouse.releases.release import Release, Snapshot
+from lakehouse.releases.retention import Rule
 from lakehouse.settings import Settings, load_settings
-from lakehouse.standing import Change, standing
-from lakehouse.storage import Storage
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from lakehouse.table import BIGINT, INT
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests, lakehouse
@@ -68,10 +69,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
                 (files / f"{number}00_Tran.csv").write_text(f"2024-02-0{number}|{number}00|7|1 2 3\n")
             if number == 4:
                 (files / "200_Tran.csv").write_text("2024-02-02|200|7|1 2 3 4\n2024-02-09|200|8|5\n")
-            patch.setattr("flows.attempt.datetime", clock_at(day))
+            patch.setattr("flows.run.attempt.datetime", clock_at(day))
             run_lakehouse(home, landing, **ASKED, n_clusters=5 if number == 6 else 4)
     (files / "300_Tran.csv").unlink()
-    before = "import os, signal, lakehouse.release as module\nmodule.commit = lambda *_: os.kill(os.getpid(), 9)\n"
+    before = "import os, lakehouse.releases.release as module\nmodule.commit = lambda *_: os.kill(os.getpid(), 9)\n"
     more = tmp_path_factory.mktemp("more") / "files"
     shutil.copytree(landing, more)
     (more / "transactions" / "900_Tran.csv").write_text("2024-02-09|900|7|1 2 3\n")
@@ -257,7 +258,7 @@ def test_a_rebuild_without_a_place_to_work_in_says_so(monkeypatch: pytest.Monkey
     def refused(**_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("flows.rebuild.TemporaryDirectory", refused)
+    monkeypatch.setattr("flows.audit.rebuild.TemporaryDirectory", refused)
     with (
         pytest.raises(StorageFailed, match="Could not make .*: Read-only file system"),
         scratch_home(load_settings(lakehouse_home=tmp_path), None),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse import release
-from lakehouse.release import Snapshot
-from lakehouse.storage import Storage
+from lakehouse.releases import release
+from lakehouse.releases.release import Snapshot
+from lakehouse.storage.tables import Storage
 from tests.flows.command import digests
 from tests.flows.warm import done, postgres
 from tests.reference import unpack

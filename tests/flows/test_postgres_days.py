@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.events import Events, error_console
-from flows.origins import FILE
-from flows.rebuild import recomputed, scratch_home
-from flows.report import RunFacts
-from flows.run import direct
-from lakehouse import extract as extraction
-from lakehouse import release
-from lakehouse.loading import load
-from lakehouse.postgres import connection, stop_embedded
-from lakehouse.release import Snapshot
-from lakehouse.sample import write_sample
+from flows.audit.origins import FILE
+from flows.audit.rebuild import recomputed, scratch_home
+from flows.report.events import Events, error_console
+from flows.report.report import RunFacts
+from flows.run.recorded import direct
+from lakehouse.postgres.connection import connection, stop_embedded
+from lakehouse.releases import release
+from lakehouse.releases.release import Snapshot
 from lakehouse.settings import Settings, load_settings
-from lakehouse.storage import Storage
+from lakehouse.sources import postgres_extract as extraction
+from lakehouse.sources.postgres_load import load
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests, lakehouse
 
@@ -27,8 +27,8 @@ PLAIN = {"min_rows_threshold": 1, "max_quarantine_pct": 50, "enable_quality_chec
 DAY = "postgres/transactions/"
 KILL = """
 import os, signal
-import lakehouse.extract as module
-from lakehouse import postgres_server as server
+import lakehouse.sources.postgres_extract as module
+from lakehouse.postgres import server
 from lakehouse.settings import load_settings
 keep, kept = module.keep, []
 def keeps_until_the_server_is_killed(*given):

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lakehouse.engine.spark_server import installed_java
 from lakehouse.errors import ServiceDown
 from lakehouse.ops import runs
-from lakehouse.sample import SampleCounts, write_sample
-from lakehouse.spark_server import installed_java
-from lakehouse.storage import Storage
+from lakehouse.sources.sample import SampleCounts, write_sample
+from lakehouse.storage.tables import Storage
 from tests.flows.command import answer, begun, digests, lakehouse, newest, run
 
 KILL = """
@@ -76,8 +76,8 @@ def test_every_line_is_accounted_for(published: Path, sample: tuple[Path, Sample
 def test_with_nothing_new_neither_engine_nor_checks_are_started(
     published: Path, sample: tuple[Path, SampleCounts]
 ) -> None:
-    forbidden = "import lakehouse.engine as engine\ndef start(_): raise SystemExit(77)\nengine.start = start\n"
-    forbidden += "import quality.worker as worker\nworker.Worker.__init__ = start\n"
+    forbidden = "import lakehouse.engine.session as engine\ndef start(_): raise SystemExit(77)\nengine.start = start\n"
+    forbidden += "import quality.suites.worker as worker\nworker.Worker.__init__ = start\n"
     done = lakehouse(published, "run", "--source", sample[0], "--no-prefect", "--no-checks", before=forbidden)
     assert done.returncode == 0, done.stderr
     assert "Nothing new since release 1" in done.stdout
@@ -239,9 +239,9 @@ def test_an_interrupt_ends_a_run_at_once(step: str, sample: tuple[Path, SampleCo
 
 STUCK = """
 import threading
-import flows.interrupts, lakehouse.refresh as module
+import flows.commands.interrupts, lakehouse.engine.building as module
 from lakehouse.silver import receipts
-flows.interrupts.SECONDS_TO_END = 1
+flows.commands.interrupts.SECONDS_TO_END = 1
 refresh = module.refresh
 def stuck(shop, entry):
     if receipts.TABLE in entry.table.inputs.values():

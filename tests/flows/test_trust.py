@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from flows import medallion
-from lakehouse import release
+from flows.run import steps
 from lakehouse.exports.folders import locked
 from lakehouse.ops import runs
-from lakehouse.sample import write_sample
+from lakehouse.releases import release
 from lakehouse.settings import load_settings
-from lakehouse.storage import Storage
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from tests.contracts.test_new_table import PROJECT, STORE_SALES
 from tests.flows.command import answer, lakehouse
 
@@ -23,10 +23,10 @@ PLAIN = ("run", "--no-prefect", "--min-rows-threshold", 1, "--source")
 OTHER_CODE = "import lakehouse.version as module; module.code_version = lambda: 'other'\n"
 GROUP = """
 from functools import partial
-from flows.events import Events, error_console
-from flows.medallion import single_group
-from flows.order import ordered
-from flows.run import carried_out, direct, print_summary
+from flows.report.events import Events, error_console
+from flows.run.steps import single_group
+from flows.run.request import ordered
+from flows.run.recorded import carried_out, direct, print_summary
 from lakehouse.parameters import validated
 from lakehouse.settings import load_settings
 settings = load_settings()
@@ -191,9 +191,9 @@ def test_a_run_that_fails_at_its_first_look_is_in_the_log_of_runs(tmp_path: Path
 def test_a_sync_waits_for_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(lakehouse_home=tmp_path / "home", frontend_path=tmp_path / "front")
     others = threading.Event()
-    monkeypatch.setattr(medallion, "synced", lambda *_: others.is_set())
+    monkeypatch.setattr(steps, "synced", lambda *_: others.is_set())
     with ThreadPoolExecutor() as pool, locked(settings.exports.absolute()):
-        second = pool.submit(medallion.sync, settings)
+        second = pool.submit(steps.sync, settings)
         with pytest.raises(TimeoutError):
             second.result(0.3)
         others.set()

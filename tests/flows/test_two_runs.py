@@ -9,11 +9,11 @@ from typing import NamedTuple, Self
 import pyarrow as pa
 import pytest
 
-from flows import order as orders
-from lakehouse import release
+from flows.run import request as orders
 from lakehouse.ops import releases
-from lakehouse.sample import write_sample
-from lakehouse.storage import Storage
+from lakehouse.releases import release
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from tests.crash.scenes import unreadable
 from tests.flows.command import digests
 from tests.flows.warm import Prepare, as_it_is, begun, done, postgres, stopped_at

@@ -17,10 +17,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lakehouse import durable
-from lakehouse.postgres import connection, stop_embedded
-from lakehouse.postgres_server import ROLE
+from lakehouse.postgres.connection import connection, stop_embedded
+from lakehouse.postgres.server import ROLE
 from lakehouse.settings import load_settings
+from lakehouse.storage import durable
 from tests.flows.command import KEPT
 
 Prepare = Callable[[], None]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from lakehouse.engine import start
+from lakehouse.engine.session import start
 from lakehouse.settings import load_settings
-from quality.worker import Worker
+from quality.suites.worker import Worker
 from tests.histories.lives import Memory, lived_through
 from tests.histories.steps import History, histories
 from tests.histories.world import Kept

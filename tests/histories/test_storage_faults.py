@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.events import Events
-from flows.medallion import medallion
-from flows.news import news
-from flows.run import carried_out, direct
-from lakehouse import catalog, durable, release
+from flows.report.events import Events
+from flows.run.changes import news
+from flows.run.recorded import carried_out, direct
+from flows.run.steps import medallion
+from lakehouse import catalog
+from lakehouse.engine.building import digest_of
 from lakehouse.errors import GroupFailed, LakehouseError, LeaseLost, StorageFailed
-from lakehouse.refresh import digest_of
-from lakehouse.release import Release
+from lakehouse.releases import release
+from lakehouse.releases.release import Release
+from lakehouse.storage import durable
 from lakehouse.table import Layer
 from tests.histories.share import APART
 from tests.histories.steps import Run

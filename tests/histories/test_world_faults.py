@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import flows.attempt
-import flows.facts
-import flows.order
-from lakehouse import durable, release
+import flows.report.facts
+import flows.run.attempt
+import flows.run.request
 from lakehouse.errors import Blocked
-from lakehouse.retention import Rule, kept_as
+from lakehouse.releases import release
+from lakehouse.releases.retention import Rule, kept_as
+from lakehouse.storage import durable
 from tests.histories.steps import Run
 from tests.histories.world import FIRST, Kept, World
 
@@ -84,7 +85,7 @@ def test_a_clock_that_jumps_back_changes_neither_the_order_of_releases_nor_the_l
 
     def back(step: str, moment: str) -> None:
         if (step, moment) == ("write ops.ledger", "after"):
-            for module in (flows.order, flows.attempt, flows.facts):
+            for module in (flows.run.request, flows.run.attempt, flows.report.facts):
                 monkeypatch.setattr(module, "datetime", Earlier)
 
     durable.watched_by(back)

@@ -12,27 +12,30 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from flows import workbench
-from flows.events import Events
-from flows.means import Means
-from flows.medallion import export, medallion
-from flows.news import News, news
-from flows.order import Order, ordered
-from flows.report import RunFacts
-from flows.run import carried_out, direct
-from flows.workbench import Bench, Choice, Reason
-from lakehouse import catalog, durable, landing, release
-from lakehouse.admission import heads_of
-from lakehouse.engine import Engine
+from flows.report.events import Events
+from flows.report.report import RunFacts
+from flows.run import decisions
+from flows.run.changes import News, news
+from flows.run.decisions import Bench, Choice, Reason
+from flows.run.recorded import carried_out, direct
+from flows.run.request import Order, ordered
+from flows.run.resources import Means
+from flows.run.steps import export, medallion
+from lakehouse import catalog
+from lakehouse.engine.building import digest_of
+from lakehouse.engine.session import Engine
 from lakehouse.exports.publish import holds
-from lakehouse.landing import Delivery
 from lakehouse.parameters import Parameters, validated
-from lakehouse.refresh import digest_of
-from lakehouse.release import Snapshot
+from lakehouse.releases import release
+from lakehouse.releases.release import Snapshot
 from lakehouse.settings import load_settings
-from lakehouse.storage import Storage
+from lakehouse.sources import landing
+from lakehouse.sources.admission import heads_of
+from lakehouse.sources.landing import Delivery
+from lakehouse.storage import durable
+from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
-from quality.worker import Worker
+from quality.suites.worker import Worker
 from tests.histories.kills import Killed, Killer
 from tests.histories.shop import BROKEN, PRODUCTS, REFERENCES, Decision, Shop, source_id_of
 from tests.histories.steps import (
@@ -195,15 +198,15 @@ class World:
                 path, number, *_ = shop.refused[which % len(shop.refused)]
                 text = line.decode() if line is not None else None
                 if text is None:
-                    self._job(partial(workbench.waive, path=path, number=number, reason=ANA))
+                    self._job(partial(decisions.waive, path=path, number=number, reason=ANA))
                 else:
-                    self._job(partial(workbench.fix, path=path, number=number, text=text, reason=ANA))
+                    self._job(partial(decisions.fix, path=path, number=number, text=text, reason=ANA))
                 self._published_as(shop.deciding(Decision(shop.heads[path], number, line)))
             case Replay():
-                self._job(workbench.replay)
+                self._job(decisions.replay)
                 self._published_as(shop)
             case Withdraw(path) if path in shop.heads:
-                self._job(partial(workbench.withdraw, path=path, reason=ANA))
+                self._job(partial(decisions.withdraw, path=path, reason=ANA))
                 self._published_as(shop.without(path))
             case RollBack(which):
                 self._roll_back(which % len(self.published))

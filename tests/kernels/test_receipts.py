@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse.kernels.receipts import Receipt, Refusal, accepted_receipts, read_line, refused_receipts
-from quality.recount import line_units
+from quality.ledger.recount import line_units
 from tests.layouts import layouts
 
 GOOD = "2013-02-01|103|1008848|34 2 34"

@@ -66,7 +66,7 @@ def test_an_absent_module_is_as_if_it_were_not_installed(module: str) -> None:
 
 def test_the_command_line_does_not_load_what_it_defers() -> None:
     code = (
-        "import sys; from lakehouse.deferred import deferred; deferred('duckdb'); import flows.cli; "
+        "import sys; from lakehouse.deferred import deferred; deferred('duckdb'); import flows.commands.cli; "
         "print('_duckdb' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

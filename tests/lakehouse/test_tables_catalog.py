@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from lakehouse import catalog
-from lakehouse.engine import Engine
+from lakehouse.engine.building import rows_of
+from lakehouse.engine.session import Engine
 from lakehouse.kernels.digest import digest
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import rows_of
 from tests.rows import arrow_rows, framed
 
 BUILT = [entry.table.qualified_name for entry in catalog.entries() if entry.build is not None]

@@ -4,9 +4,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from lakehouse.engine import Engine
+from lakehouse.engine.building import conformed
+from lakehouse.engine.session import Engine
 from lakehouse.parameters import Parameters
-from lakehouse.refresh import conformed
 from lakehouse.table import DOUBLE, Column, Layer, Table
 from tests.rows import Row, built, chosen, framed
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lakehouse.engine import Engine
-from lakehouse.frames import Earlier
+from lakehouse.engine.session import Engine
+from lakehouse.frames.kernels import Earlier
 from lakehouse.parameters import Parameters
 from lakehouse.silver import customers
 from lakehouse.silver.recommendations import itemset_months

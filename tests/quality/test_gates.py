@@ -9,7 +9,7 @@ import pytest
 from lakehouse.ops import ledger
 from lakehouse.parameters import validated
 from lakehouse.silver import sales_days
-from lakehouse.storage import Storage
+from lakehouse.storage.tables import Storage
 from quality.gates import broken, ledger_gate, quarantine_gate, volume_gate
 from quality.verdict import Verdict
 

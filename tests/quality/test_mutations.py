@@ -12,19 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from flows.workbench import Reason, decide, fix, waive
-from lakehouse import catalog, release
+from flows.run.decisions import Reason, decide, fix, waive
+from lakehouse import catalog
 from lakehouse.bronze import transactions
-from lakehouse.landing import Delivery
 from lakehouse.ops import quarantine
-from lakehouse.sample import write_sample
+from lakehouse.releases import release
 from lakehouse.settings import load_settings
 from lakehouse.silver import customers, product_days, receipts, sales_days
-from lakehouse.storage import Storage
+from lakehouse.sources.landing import Delivery
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage.tables import Storage
 from lakehouse.table import Table
 from quality.gates import broken, ledger_gate
-from quality.ledger import accounts, earlier_counts
-from quality.oracle import Recounted, figure_verdicts, recounted, row_verdicts
+from quality.ledger.ledger import accounts, earlier_counts
+from quality.oracle.oracle import Recounted, figure_verdicts, recounted, row_verdicts
 from tests.conftest import run_lakehouse
 
 SEEDS = range(3)

@@ -10,11 +10,11 @@ from typing import Any
 
 from infra.stack import stack
 from infra.stack.plan import PROJECT, Plan, planned
-from lakehouse.lease import NOTE
-from lakehouse.objects import put
 from lakehouse.ops import releases
+from lakehouse.releases.lease import NOTE
 from lakehouse.settings import load_settings
-from lakehouse.storage import Storage
+from lakehouse.storage.objects import put
+from lakehouse.storage.tables import Storage
 from tests.flows.command import answer, lakehouse
 
 FLOW = "medallion-etl/daily"

@@ -42,7 +42,7 @@ def at_store(store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str
 
 def put_all(folder: Path, address: str) -> None:
     """Put every file under a folder as an object under an address."""
-    from lakehouse.objects import put
+    from lakehouse.storage.objects import put
 
     for file in sorted(folder.rglob("*.csv")):
         put(f"{address}/{file.relative_to(folder).as_posix()}", file.read_bytes())

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lakehouse.postgres_programs import installations
+from lakehouse.postgres.programs import installations
 
 NO_CONTRIB = "no PostgreSQL with pg_trgm runs on this machine"
 

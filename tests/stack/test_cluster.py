@@ -15,10 +15,10 @@ import pytest
 from infra.stack import process, stack
 from infra.stack.process import members, running, will_say
 from infra.stack.spark import WORKERS
-from lakehouse.engine import start
+from lakehouse.engine.session import start
 from lakehouse.errors import ServiceDown
-from lakehouse.sample import write_sample
 from lakehouse.settings import load_settings
+from lakehouse.sources.sample import write_sample
 from tests.flows.command import answer, lakehouse
 from tests.flows.prefect_service import until
 from tests.reference import unpack

@@ -13,10 +13,10 @@ from infra.first_start.__main__ import main
 from infra.first_start.administrators import DatabaseAdministrator
 from infra.first_start.database import DATABASES, provision
 from lakehouse.errors import ServiceDown
-from lakehouse.extract import extract
-from lakehouse.loading import load
-from lakehouse.sample import write_sample
 from lakehouse.settings import Settings, load_settings
+from lakehouse.sources.postgres_extract import extract
+from lakehouse.sources.postgres_load import load
+from lakehouse.sources.sample import write_sample
 from tests.stack.postgres_process import postgres, server_log
 
 PASSWORDS = {

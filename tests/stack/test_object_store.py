@@ -10,22 +10,22 @@ from threading import Barrier
 import pyarrow as pa
 import pytest
 
-from lakehouse import durable
-from lakehouse.data_files import remove, unneeded
-from lakehouse.days import span_of
 from lakehouse.errors import BadInput, LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
 from lakehouse.exports.manifest import MANIFEST, Manifest, described
 from lakehouse.exports.objects import current, fetched, is_mirrored, mirrored
 from lakehouse.exports.publish import synced
-from lakehouse.landing import Delivery, transaction_files
-from lakehouse.lease import take
-from lakehouse.objects import listed, opened, put
 from lakehouse.ops import releases
-from lakehouse.sample import write_sample
+from lakehouse.releases.lease import take
 from lakehouse.settings import load_settings
-from lakehouse.storage import Storage
+from lakehouse.sources.days import span_of
+from lakehouse.sources.landing import Delivery, transaction_files
+from lakehouse.sources.sample import write_sample
+from lakehouse.storage import durable
+from lakehouse.storage.data_files import remove, unneeded
+from lakehouse.storage.objects import listed, opened, put
+from lakehouse.storage.probe import probe, reach
+from lakehouse.storage.tables import Storage
 from lakehouse.table import STRING, Column, Layer, Table
-from lakehouse.trust import probe, reach
 from tests.flows.command import answer, lakehouse
 from tests.stack.careless_store import careless_store
 from tests.stack.conftest import put_all

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import whole
+from lakehouse.frames.kernels import whole
 from lakehouse.kernels.baskets import box_plots
 from lakehouse.silver import basket_months
 from lakehouse.table import BIGINT, DOUBLE, INT, Column, Expression, Layer, Table

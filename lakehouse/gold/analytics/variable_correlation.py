@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import whole
+from lakehouse.frames.kernels import whole
 from lakehouse.kernels.correlation import SCALE, VARIABLES, correlations
 from lakehouse.silver import customers
 from lakehouse.table import DOUBLE, STRING, Between, Column, Layer, OneOf, Table

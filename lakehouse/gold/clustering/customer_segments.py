@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import partitioned
+from lakehouse.frames.kernels import partitioned
 from lakehouse.kernels.segments import FEATURES, fitted, nearest, reordered
 from lakehouse.parameters import Parameters
 from lakehouse.silver import customers

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import whole
+from lakehouse.frames.kernels import whole
 from lakehouse.gold.clustering import customer_segments
 from lakehouse.kernels.profiles import profiles
 from lakehouse.table import BIGINT, DOUBLE, INT, STRING, TEXT_LIST, Between, Column, Layer, Table

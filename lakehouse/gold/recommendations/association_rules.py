@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import whole
+from lakehouse.frames.kernels import whole
 from lakehouse.gold.recommendations import itemsets
 from lakehouse.kernels.rules import association_rules
 from lakehouse.parameters import Parameters

@@ -3,7 +3,7 @@
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from lakehouse.frames import partitioned
+from lakehouse.frames.kernels import partitioned
 from lakehouse.gold.recommendations import association_rules
 from lakehouse.kernels.recommendations import customer_recommendations
 from lakehouse.silver import customers

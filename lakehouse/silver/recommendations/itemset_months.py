@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames import Earlier, grouped
+from lakehouse.frames.kernels import Earlier, grouped
 from lakehouse.kernels.candidates import needed
 from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, min_count, mining_blocks
 from lakehouse.parameters import Parameters
