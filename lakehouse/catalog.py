@@ -67,7 +67,7 @@ def tables(layer: Layer | None = None, group: str | None = None) -> tuple[Table,
     return tuple(t for t in chosen if layer in (None, t.layer) and group in (None, t.group))
 
 
-def released() -> tuple[Table, ...]:
+def released_tables() -> tuple[Table, ...]:
     """Give the tables a release names a version of: all but the logs."""
     return tuple(t for t in tables() if not t.is_log)
 

@@ -12,14 +12,14 @@ from rich.console import Console
 from xdist.scheduler import LoadFileScheduling
 
 from flows.report.events import Events
+from flows.report.recorded import plain_step, run_recorded
 from flows.report.report import RunFacts
-from flows.run.recorded import carried_out, direct
-from flows.run.request import ordered
-from flows.run.steps import medallion
+from flows.run.request import new_request
+from flows.run.steps import run_medallion
 from lakehouse.engine.session import Engine, start
 from lakehouse.engine.spark_server import installed_java
 from lakehouse.errors import ServiceDown
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.settings import Settings, load_settings
 from quality.suites.worker import Worker
 from tests.histories.world import Kept
@@ -125,9 +125,9 @@ def _held_to_run(report: Report) -> Report:
 def run_lakehouse(home: Path, source: Path | None, engine: str = "sail", **parameters: object) -> RunFacts:
     """Run the main job in this process, without Prefect; errors are the job's own."""
     settings = load_settings(lakehouse_home=home, engine=engine, settle_seconds=0)
-    order = ordered("medallion-etl", settings, validated(**parameters), source)
-    events = Events(settings.logs, order.flow, order.run_id, Console(file=StringIO()))
-    return carried_out(order, events, direct(events), medallion, lambda _: None)
+    request = new_request("medallion-etl", settings, new_parameters(**parameters), source)
+    events = Events(settings.logs, request.flow, request.run_id, Console(file=StringIO()))
+    return run_recorded(request, events, plain_step(events), run_medallion, lambda _: None)
 
 
 def _started(name: str, home: Path) -> Iterator[Engine]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import BadInput
-from lakehouse.frames.mapped import mapped
+from lakehouse.frames.mapped import map_in_arrow
 from lakehouse.kernels.lines import BLOCK, numbered_lines
 from lakehouse.storage.objects import opened
 from lakehouse.table import BIGINT, INT, STRING, Column, Table
@@ -49,7 +49,7 @@ def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
     """
     current = sources.where((sources.entity == entity) & (sources.status == "current"))
     wanted = current.select("source_id", "location", "sha256", "bytes", "carried_lines", "carried_bytes")
-    return mapped(wanted, _read, table.arrow_schema)
+    return map_in_arrow(wanted, _read, table.arrow_schema)
 
 
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

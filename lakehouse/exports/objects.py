@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from lakehouse.errors import BadInput, StorageFailed
-from lakehouse.exports.manifest import MANIFEST, Manifest, described, manifest_in
+from lakehouse.exports.manifest import MANIFEST, Manifest, file_of, manifest_in
 from lakehouse.storage.durable import durable
 from lakehouse.storage.objects import listed, opened, put, remove
 
@@ -79,7 +79,7 @@ def mirrored(folder: Path, address: str) -> None:
 
 def _pointer(folder: Path, manifest: Manifest) -> Current:
     content = (folder / MANIFEST).read_bytes()
-    return Current(manifest.release_id, f"releases/{manifest.release_id}-{described(content).sha256[:12]}")
+    return Current(manifest.release_id, f"releases/{manifest.release_id}-{file_of(content).sha256[:12]}")
 
 
 @contextmanager

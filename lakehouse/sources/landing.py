@@ -138,7 +138,7 @@ def delivery(entity: str, path: str, place: str | Path, head: Head | None = None
     return replace(found, problem=_misshapen(read.start, entity), growth=_growth(read, head))
 
 
-def settled(
+def settled_deliveries(
     found: Iterable[Delivery],
     heads: Mapping[str, Head],
     seconds: float,

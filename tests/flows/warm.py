@@ -119,22 +119,22 @@ def postgres() -> Iterator[dict[str, str]]:
 
 def told_to(log: Path) -> Prepare:
     """Write each step of a command to a file."""
-    return partial(durable.watched_by, partial(_tell, log))
+    return partial(durable.watch, partial(_tell, log))
 
 
 def killed_at(step: str, moment: str) -> Prepare:
     """Kill a command, with its process group, at a step."""
-    return partial(durable.watched_by, partial(_kill, (step, moment)))
+    return partial(durable.watch, partial(_kill, (step, moment)))
 
 
 def stopped_at(step: str, moment: str = "before") -> Prepare:
     """Stop a command at a step, once."""
-    return partial(durable.watched_by, partial(_stop, (step, moment)))
+    return partial(durable.watch, partial(_stop, (step, moment)))
 
 
 def interrupted_at(step: str) -> Prepare:
     """Interrupt a command, with its process group, as it begins a step."""
-    return partial(durable.watched_by, partial(_interrupt, step))
+    return partial(durable.watch, partial(_interrupt, step))
 
 
 def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, out: str) -> None:
@@ -164,13 +164,13 @@ def _kill(wanted: tuple[str, str], step: str, moment: str) -> None:
 
 def _interrupt(wanted: str, step: str, moment: str) -> None:
     if (step, moment) == (wanted, "before"):
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
         os.killpg(0, signal.SIGINT)
 
 
 def _stop(wanted: tuple[str, str], step: str, moment: str) -> None:
     if (step, moment) == wanted:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
         os.kill(os.getpid(), signal.SIGSTOP)
 
 

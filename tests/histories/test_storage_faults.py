@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from flows.report.events import Events
-from flows.run.changes import news
-from flows.run.recorded import carried_out, direct
-from flows.run.steps import medallion
+from flows.report.recorded import plain_step, run_recorded
+from flows.run.changes import find_changes
+from flows.run.steps import run_medallion
 from lakehouse import catalog
 from lakehouse.engine.building import digest_of
 from lakehouse.errors import GroupFailed, LakehouseError, LeaseLost, StorageFailed
@@ -56,13 +56,13 @@ class Fault:
 
 def failing(world: World, fault: Fault) -> LakehouseError | None:
     """Run under a fault; give what the run says: an error that is not one of the lakehouse's own is raised."""
-    durable.watched_by(fault)
+    durable.watch(fault)
     try:
         world.main(seconds=SHORT)
     except LakehouseError as told:
         return told
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     return None
 
 
@@ -144,12 +144,12 @@ def test_of_a_group_that_fails_no_table_is_published_that_ends_later(tmp_path: P
             case "write gold.sales_totals", "before":
                 assert is_late.wait(120)
 
-    durable.watched_by(one_late)
+    durable.watch(one_late)
     try:
         with pytest.raises(GroupFailed, match="analytics"):
             world.main()
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     seen = newest(world)
     assert seen.groups == dict.fromkeys(first.groups, seen.release_id) | {"analytics": first.release_id}
     analytics = [name for name, group in GROUP.items() if group == "analytics"]
@@ -160,17 +160,17 @@ def test_of_a_group_that_fails_no_table_is_published_that_ends_later(tmp_path: P
 
 def with_trouble(world: World, trouble: Exception) -> None:
     """Run, with trouble around the group analytics as soon as its tables are begun."""
-    order = world._order(False)
-    events = Events(order.settings.logs, order.flow, order.run_id, Console(file=StringIO()))
-    plain = direct(events)
+    request = world._order(False)
+    events = Events(request.settings.logs, request.flow, request.run_id, Console(file=StringIO()))
+    plain = plain_step(events)
 
     def step(name: str, work: Callable[[], Any], **others: Any) -> Any:
         if name == "gold analytics":
             raise trouble
         return plain(name, work, **others)
 
-    job = partial(medallion, look=partial(news, gather=_gathered), means=world.kept.means)
-    carried_out(order, events, step, job, lambda _: None)
+    job = partial(run_medallion, look=partial(find_changes, gather=_gathered), resources=world.kept.resources)
+    run_recorded(request, events, step, job, lambda _: None)
 
 
 def test_of_a_group_that_takes_too_long_no_table_is_published(tmp_path: Path, kept: Kept) -> None:
@@ -252,12 +252,12 @@ def test_a_run_whose_storage_was_slower_than_its_lease_publishes_nothing(tmp_pat
             is_over.set()
 
     other = threading.Thread(target=run_other)
-    durable.watched_by(slow)
+    durable.watch(slow)
     try:
         with pytest.raises(LeaseLost, match="lost the lease"):
             world.main(seconds=SHORT)
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
         other.join()
     assert others == []
     world.published.append(world.shop.taking_in(world.landing))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.stack import stack
-from infra.stack.plan import PROJECT, Plan, planned
+from infra.stack.plan import PROJECT, Plan, new_plan
 from lakehouse.ops import releases
 from lakehouse.releases.lease import NOTE
 from lakehouse.settings import load_settings
@@ -89,7 +89,7 @@ class Cluster:
 @contextmanager
 def cluster(home: Path) -> Iterator[Cluster]:
     """Start the stack of a home, and end it."""
-    plan = planned(home / "stack")
+    plan = new_plan(home / "stack")
     try:
         stack.up(plan, lambda _: None)
         started = Cluster(plan, home)

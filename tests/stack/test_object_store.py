@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.errors import BadInput, LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
-from lakehouse.exports.manifest import MANIFEST, Manifest, described
+from lakehouse.exports.manifest import MANIFEST, Manifest, file_of
 from lakehouse.exports.objects import current, fetched, is_mirrored, mirrored
-from lakehouse.exports.publish import synced
+from lakehouse.exports.publish import sync_folder
 from lakehouse.ops import releases
 from lakehouse.releases.lease import take
 from lakehouse.settings import load_settings
@@ -21,7 +21,7 @@ from lakehouse.sources.days import span_of
 from lakehouse.sources.landing import Delivery, transaction_files
 from lakehouse.sources.sample import write_sample
 from lakehouse.storage import durable
-from lakehouse.storage.data_files import remove, unneeded
+from lakehouse.storage.data_files import remove, unneeded_files
 from lakehouse.storage.objects import listed, opened, put
 from lakehouse.storage.probe import probe, reach
 from lakehouse.storage.tables import Storage
@@ -114,10 +114,10 @@ def test_files_that_nobody_needs_are_found_and_removed(at_store: dict[str, str])
         rows = pa.table({"name": [word]}, made.arrow_schema)
         version = storage.write(made, rows.to_reader(), "r1")
     later = datetime.now(UTC) + timedelta(hours=1)
-    found = unneeded(storage, made, [version], later)
+    found = unneeded_files(storage, made, [version], later)
     assert len(found) == 1
     remove(storage, made, found)
-    assert unneeded(storage, made, [version], later) == {}
+    assert unneeded_files(storage, made, [version], later) == {}
     assert storage.rows(made, version).to_pylist() == [{"name": "new"}]
     assert not [one for one in listed(storage.uri(made)) if one.bytes == 0]
 
@@ -140,7 +140,7 @@ def exports_of(folder: Path, number: int) -> Path:
     content = f'{{"release": {number}}}'.encode()
     (folder / "totals.json").write_bytes(content)
     made = datetime(2024, 1, number, tzinfo=UTC)
-    told = {"totals.json": described(content)}
+    told = {"totals.json": file_of(content)}
     manifest = Manifest(release_id=number, created_at=made, verified=True, groups={}, files=told)
     (folder / MANIFEST).write_text(manifest.model_dump_json())
     return folder
@@ -156,12 +156,12 @@ def test_exports_cut_off_before_the_pointer_leave_the_earlier_ones(tmp_path: Pat
         if (step, moment) == ("point to the exports", "before"):
             raise KeyboardInterrupt
 
-    durable.watched_by(cut)
+    durable.watch(cut)
     try:
         with pytest.raises(KeyboardInterrupt):
             mirrored(second, address)
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     for folder, number in ((None, 1), (second, 2)):
         if folder:
             mirrored(folder, address)
@@ -179,7 +179,7 @@ def test_exports_that_are_objects_reach_a_front_end(tmp_path: Path, at_store: di
     for number in (1, 2):
         mirrored(exports_of(tmp_path / str(number), number), address)
         with fetched(address) as folder:
-            synced(folder, tmp_path / "front")
+            sync_folder(folder, tmp_path / "front")
         assert (tmp_path / "front" / "totals.json").read_text() == f'{{"release": {number}}}'
     assert not folder.exists()
 

@@ -272,10 +272,10 @@ def test_a_storage_that_cannot_be_written_is_told_as_that(tmp_path: Path) -> Non
 def test_a_lease_taken_of_which_the_answer_got_lost_is_not_waited_for(storage: Storage) -> None:
     def lose(step: str, moment: str) -> None:
         if (step, moment) == ("take the lease", "after"):
-            durable.watched_by(durable.nobody)
+            durable.watch(durable.nobody)
             raise OSError("the answer got lost")
 
-    durable.watched_by(lose)
+    durable.watch(lose)
     told: list[str] = []
     with taken(storage, "r1", told=told) as lease:
         lease.publish(ROW)

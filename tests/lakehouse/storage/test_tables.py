@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.engine.session import Engine
 from lakehouse.errors import BrokenContract, StorageFailed
 from lakehouse.frames.schemas import spark_schema
-from lakehouse.storage.tables import Storage, held_to, told
+from lakehouse.storage.tables import Storage, checked_rows, storage_errors
 from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
 
 COLUMNS = (
@@ -159,7 +159,7 @@ def test_other_columns_are_refused(engine: Engine, storage: Storage) -> None:
 
 def test_columns_are_put_in_their_declared_order_and_type() -> None:
     rows = pa.table({"items": [[1]], "units": [3], "month": ["2024-01"], "source_id": [1]})
-    assert held_to(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
+    assert checked_rows(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
 
 
 def test_a_column_added_to_a_table_comes_with_the_next_whole_write(write: Write, storage: Storage) -> None:
@@ -396,6 +396,6 @@ def test_tables_that_may_not_be_seen_are_not_said_to_be_missing(
 def test_colours_in_what_the_storage_says_are_not_passed_on() -> None:
     with (
         pytest.raises(StorageFailed, match=r"Could not open here: Generic error ↳ no room\. Check"),
-        told("open", "here"),
+        storage_errors("open", "here"),
     ):
         raise DeltaError("Generic error \x1b[31m↳\x1b[0m no room")
