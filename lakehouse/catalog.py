@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-import lakehouse
 from lakehouse.errors import NotFound
 from lakehouse.table import Layer, Table
 
@@ -89,7 +89,7 @@ def downstream(name: str) -> frozenset[str]:
 
 def _modules() -> list[str]:
     prefixes = tuple(f"lakehouse.{layer}." for layer in LAYERS)
-    walk = pkgutil.walk_packages(lakehouse.__path__, "lakehouse.")
+    walk = pkgutil.walk_packages([str(Path(__file__).parent)], "lakehouse.")
     return sorted(m.name for m in walk if m.name.startswith(prefixes) and not m.ispkg)
 
 

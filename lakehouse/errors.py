@@ -153,9 +153,9 @@ class BrokenContract(LakehouseError):
 class NothingPublished(LakehouseError):
     """A lakehouse without a release. Exit code 1."""
 
-    def __init__(self, root: str, writer: str = "") -> None:
-        self.root, self.writer = root, writer
-        told = f"Writing is {writer}." if writer else "`lakehouse run` makes the first."
+    def __init__(self, root: str, writer: str = "", remedy: str = "`lakehouse run` makes the first.") -> None:
+        self.root, self.writer, self.remedy = root, writer, remedy
+        told = f"Writing is {writer}." if writer else remedy
         super().__init__(f"There is no release in {root} yet. {told}")
 
 

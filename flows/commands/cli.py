@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+import lakehouse
 from flows.commands import comparing, keeping, quarantine, reading
 from flows.commands.output import print_facts, print_table
 from lakehouse.errors import LakehouseError, WrongUse
@@ -167,7 +168,7 @@ def export(
     from lakehouse.exports.publish import publish
     from lakehouse.releases.release import by_group
 
-    settings, opened = load_settings(), reading.snapshot(number)
+    settings, opened = load_settings(), lakehouse.open(release=number).snapshot
     if sync:
         front_end(settings)
     manifest = publish(opened.release, by_group(opened), into) if into else steps.export(settings, opened)

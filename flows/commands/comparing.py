@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+import lakehouse
 from flows.audit.differences import differences
 from flows.commands.output import print_facts, print_table
-from flows.commands.reading import AsJson, AtRelease, snapshot
+from flows.commands.reading import AsJson, AtRelease
 from flows.report.events import Events
 from flows.run.console import error_console
 from lakehouse.errors import DigestsDiffer
@@ -25,7 +26,7 @@ def rebuild(
     from flows.audit.rebuild import facts_of, recompute, scratch_home
     from flows.report.recorded import plain_step
 
-    settings, opened = load_settings(), snapshot(number)
+    settings, opened = load_settings(), lakehouse.open(release=number).snapshot
     events = Events(settings.logs, "rebuild", f"rebuild of {opened.release.release_id}", error_console())
     with scratch_home(settings, keep) as home:
         found = recompute(settings, opened, home, plain_step(events))
@@ -47,7 +48,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Say which tables, days and figures changed from release A to release B, and by how much."""
-    found = asdict(differences(snapshot(first), snapshot(second)))
+    before, after = (lakehouse.open(release=number).snapshot for number in (first, second))
+    found = asdict(differences(before, after))
     if as_json:
         return print_facts(found, as_json)
     parts = {name: rows for name, rows in found.items() if isinstance(rows, list) and rows}

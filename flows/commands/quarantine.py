@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import lakehouse
 from flows.commands import reading
 from flows.commands.output import print_table
 from lakehouse.errors import NotFound, WrongUse
@@ -40,11 +41,11 @@ def listing(
     if context.invoked_subcommand is not None:
         return
     asked = {"rule": _one_of("rule", rule, RULES), "path": path, "status": _one_of("status", status, STATUSES)}
-    opened = reading.snapshot(number)
-    current = {r["source_id"]: r for r in opened.rows("ops.sources").to_pylist() if r["status"] == "current"}
+    opened = lakehouse.open(release=number)
+    current = {r["source_id"]: r for r in opened.arrow("ops.sources").to_pylist() if r["status"] == "current"}
     now = datetime.now(UTC)
     rows = []
-    for line in opened.rows("ops.quarantine").to_pylist():
+    for line in opened.arrow("ops.quarantine").to_pylist():
         source = current[line.pop("source_id")]
         rows.append({"path": source["path"], **line, "age_days": (now - source["delivered_at"]).days})
     chosen = [r for r in rows if all(wanted in (None, r[name]) for name, wanted in asked.items())]

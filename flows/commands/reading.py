@@ -1,13 +1,13 @@
 """The commands that read: nothing here starts an engine or changes a table."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import typer
-from pyarrow.dataset import Dataset
 
+import lakehouse
 from flows.commands.output import print_facts, print_table
 from lakehouse import catalog
 from lakehouse.engine.building import digest_of
@@ -15,16 +15,12 @@ from lakehouse.errors import BadQuery, DigestsDiffer, NothingPublished
 from lakehouse.ops import runs
 from lakehouse.releases import release, retention
 from lakehouse.releases.lease import writer
-from lakehouse.releases.release import Release, Snapshot
+from lakehouse.releases.reader import HIDDEN
 from lakehouse.releases.retention import Rule
 from lakehouse.settings import load_settings
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-HIDDEN = "__of_release__"  # between layer and name of what views stand on
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, alone on standard output.")]
 AtRelease = Annotated[int | None, typer.Option("--release", "-r", help="A release's number; the newest otherwise.")]
 
@@ -72,25 +68,18 @@ def releases(as_json: AsJson = False) -> None:
 
 def ledger(number: AtRelease = None, as_json: AsJson = False) -> None:
     """Show, per source, hop and control, what was expected and what was found."""
-    rows = snapshot(number).rows("ops.ledger").drop_columns(["run_id"])
-    print_table(
-        rows.sort_by([("path", "ascending"), ("hop", "ascending"), ("control", "ascending")]).to_pylist(), as_json
-    )
+    rows = lakehouse.open(release=number).arrow("ops.ledger").drop_columns(["run_id"])
+    by = [(name, "ascending") for name in ("path", "hop", "control")]
+    print_table(rows.sort_by(by).to_pylist(), as_json)
 
 
 def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
     """List the tables of a release: version, rows, what a row is."""
-    opened = snapshot(number)
-    named = [(t, opened.release.tables[t.qualified_name]) for t in opened.release.known_tables]
-    rows = [
-        {"table": t.qualified_name, "version": v, "rows": opened.storage.count(t, v), "holds": t.doc} for t, v in named
-    ]
+    opened = lakehouse.open(release=number)
+    rows = [{"table": t.name, "version": t.version, "rows": t.rows, "holds": t.doc} for t in opened.tables()]
     print_table(rows, as_json)
     if not as_json:
-        logs = [
-            t.qualified_name for t in catalog.tables(Layer.OPS) if t.is_log and opened.storage.version(t) is not None
-        ]
-        print(f"Logs, which are of no release, can be asked in SQL too: {', '.join(logs)}.")
+        print(f"Logs, which are of no release, can be asked in SQL too: {', '.join(opened.logs())}.")
 
 
 def query(
@@ -99,18 +88,11 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Ask a release, and the logs of runs, in SQL (DuckDB); no engine is started."""
-    opened = snapshot(number)
+    opened = lakehouse.open(release=number)
     import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
 
-    with duckdb.connect() as database:
-        for layer in Layer:
-            database.execute(f"create schema if not exists {layer.value}")
-        for table in opened.release.known_tables:
-            _offer(database, table.qualified_name, opened.dataset(table.qualified_name))
-        for table in catalog.tables(Layer.OPS):
-            if table.is_log and (version := opened.storage.version(table)) is not None:
-                _offer(database, table.qualified_name, opened.storage.dataset(table, version))
-        database.execute("set TimeZone = 'UTC'; set enable_external_access = false; set lock_configuration = true")
+    with opened.duckdb() as database:
+        database.execute("set enable_external_access = false; set lock_configuration = true")
         try:
             if (count := len(database.extract_statements(sql))) != 1:
                 raise BadQuery(f"It holds {count} statements: ask one at a time.")
@@ -129,15 +111,9 @@ def _rows(found: pa.Table) -> list[dict[str, object]]:
     return rows
 
 
-def _offer(database: "DuckDBPyConnection", name: str, rows: Dataset) -> None:
-    hidden = name.replace(".", HIDDEN)
-    database.register(hidden, rows)
-    database.execute(f"create view {name} as select * from {hidden}")
-
-
 def digest(number: AtRelease = None, as_json: AsJson = False) -> None:
     """Digest the gold tables of a release anew, and hold them to what it was published with."""
-    opened = snapshot(number)
+    opened = lakehouse.open(release=number)
     gold = [t for t in catalog.tables(Layer.GOLD) if t.qualified_name in opened.release.digests]
     found = {t.qualified_name: digest_of(opened.storage, t, opened.release.tables[t.qualified_name]) for t in gold}
     print_table([{"table": name, "digest": value} for name, value in sorted(found.items())], as_json)
@@ -147,10 +123,3 @@ def digest(number: AtRelease = None, as_json: AsJson = False) -> None:
 
 def _storage() -> Storage:
     return Storage(load_settings().root)
-
-
-def snapshot(number: int | None) -> Snapshot:
-    """Open a release, the newest without a number; errors: NothingPublished, NotFound."""
-    storage = _storage()
-    chosen: Release = release.latest(storage) if number is None else release.at(storage, number)
-    return Snapshot(storage, chosen)

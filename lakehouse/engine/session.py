@@ -24,8 +24,8 @@ from lakehouse.engine.sink import rows_in_memory
 from lakehouse.engine.spark_server import start_server
 from lakehouse.errors import ServiceDown, WrongUse
 from lakehouse.settings import Settings
+from lakehouse.storage.tables import require_nameable
 
-UNNAMEABLE = re.compile(r"[#?\[\]\\^|%\x00-\x1f\x7f]")  # delta-rs takes a path for part of an address
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect
 IDLE_SECONDS = 7 * 86_400  # Sail ends a session that was asked nothing for so long; by itself after 15 minutes
@@ -35,9 +35,7 @@ RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 def require_readable(settings: Settings) -> None:
     """See that tables can be under the root of the settings, and that their engine finds them; errors: WrongUse."""
-    if UNNAMEABLE.search(settings.root):
-        expected = r"a path without # ? % [ ] | \ ^ and control characters: no Delta table opens there"
-        raise WrongUse("The folder of the tables", settings.root, expected)
+    require_nameable(settings.root)
     if settings.engine == "sail" and not settings.spark_remote:
         folders = settings.root, tempfile.gettempdir()
         if not any(map(PLAIN_PATH.fullmatch, folders)):

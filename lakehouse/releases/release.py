@@ -124,15 +124,16 @@ def at(storage: Storage, release_id: int) -> Release:
     published = history(storage)
     for release in published:
         if release.release_id == release_id:
-            _hold_kept(storage, release_id, published)
+            require_kept(storage, release_id)
             return release
     raise NotFound("release", str(release_id), [str(r.release_id) for r in published])
 
 
-def _hold_kept(storage: Storage, release_id: int, published: list[Release]) -> None:
+def require_kept(storage: Storage, release_id: int) -> None:
+    """See that a release can still be read; errors: NotKept naming those that can."""
     expired = read_pins(storage).expired
     if release_id in expired:
-        raise NotKept(release_id, [r.release_id for r in published if r.release_id not in expired])
+        raise NotKept(release_id, [r.release_id for r in history(storage) if r.release_id not in expired])
 
 
 def begin(storage: Storage, run_id: str, lease: Lease) -> Base:

@@ -55,7 +55,7 @@ print(json.dumps({
     "package": lakehouse.__file__,
     "built": [t.qualified_name for t in (*catalog.tables(Layer.SILVER), *catalog.tables(Layer.GOLD))],
     "group": [t.qualified_name for t in catalog.tables(Layer.GOLD, "summary")],
-    "released": [t.qualified_name for t in catalog.released()],
+    "released": [t.qualified_name for t in catalog.released_tables()],
     "downstream": sorted(catalog.downstream("bronze.transactions")),
     "checks": [e.meta["check"] for e in suite_of(table).expectations],
     "page": catalogue(),
