@@ -22,8 +22,6 @@ from lakehouse.storage.tables import Storage
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests
 
-pytestmark = pytest.mark.timeout(900)  # several whole runs each
-
 PLAIN = {"min_rows_threshold": 1, "max_quarantine_pct": 50}
 GROWN = "transactions/102_Tran.csv"
 LEDGERLESS = ("bronze.transactions", "silver.receipts", "ops.quarantine")

@@ -18,7 +18,6 @@ from lakehouse.storage.tables import Storage
 from tests.contracts.test_new_table import PROJECT, STORE_SALES
 from tests.flows.command import answer, lakehouse
 
-pytestmark = pytest.mark.timeout(600)
 PLAIN = ("run", "--no-prefect", "--min-rows-threshold", 1, "--source")
 OTHER_CODE = "import lakehouse.version as module; module.code_version = lambda: 'other'\n"
 GROUP = """

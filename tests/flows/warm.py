@@ -22,9 +22,9 @@ from lakehouse.postgres.server import ROLE
 from lakehouse.settings import load_settings
 from lakehouse.storage import durable
 from tests.flows.command import KEPT
+from tests.waiting import HANG_SECONDS, wait_until
 
 Prepare = Callable[[], None]
-ENOUGH_SECONDS = 900  # a machine may be busy; pytest's own limit is shorter where it is meant to be
 SMALL = {"COLUMNS": "200", "NO_COLOR": "1", "ENGINE_PARTITIONS": "1", "SETTLE_SECONDS": "0"}
 IMPORTS = "tests.flows.imports"
 
@@ -54,16 +54,14 @@ class Command:
 
     def ended(self) -> int:
         """Wait for its end; give its exit code, -9 for a killed one."""
-        self.process.join(ENOUGH_SECONDS)
+        self.process.join(HANG_SECONDS)
         assert self.process.exitcode is not None, f"it did not end: {self.said[-500:]}"
         return self.process.exitcode
 
     def stops(self) -> None:
         """Wait until it is stopped."""
-        end = time.monotonic() + ENOUGH_SECONDS
-        while (state := _state(self.pid)) != "T":
-            assert state not in "XZ" and time.monotonic() < end, f"it was not stopped: {self.said[-500:]}"
-            time.sleep(0.01)
+        wait_until(lambda: _state(self.pid) in "TXZ", 0.01)
+        assert _state(self.pid) == "T", f"it was not stopped: {self.said[-500:]}"
 
     def goes_on(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)

@@ -52,6 +52,7 @@ from tests.histories.steps import (
     Step,
     Withdraw,
 )
+from tests.waiting import HANG_SECONDS
 
 ASKED = {"min_rows_threshold": 0, "max_quarantine_pct": 100, "min_support": 0.2, "max_itemset_size": 2}
 LONG, SHORT = 3600.0, 1.0  # a lease that is never beaten for, and one that the next run takes over within a second
@@ -82,7 +83,7 @@ class World:
 
     def __init__(self, folder: Path, kept: Kept, files: dict[str, bytes] | None = None) -> None:
         self.folder, self.kept = folder, kept
-        self.settings = load_settings(lakehouse_home=folder / "home", lease_wait_seconds=120)
+        self.settings = load_settings(lakehouse_home=folder / "home", lease_wait_seconds=HANG_SECONDS)
         self.landing: dict[str, bytes] = dict(zip(PRODUCTS, REFERENCES[0], strict=True)) | (files or {})
         self.published: list[Shop] = []
         self.is_cut_off = False

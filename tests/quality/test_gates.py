@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from pathlib import Path
+from zlib import crc32
 
 import pyarrow as pa
 import pytest
@@ -20,7 +21,7 @@ def account(
     path: str, lines: int, bad: int, hop: str = "bronze to silver", found: int | None = None
 ) -> dict[str, object]:
     kept = lines if found is None else found
-    facts = {"run_id": "run", "source_id": abs(hash(path)), "entity": "transactions", "path": path, "hop": hop}
+    facts = {"run_id": "run", "source_id": crc32(path.encode()), "entity": "transactions", "path": path, "hop": hop}
     counts = {"expected": lines, "found": kept, "quarantined": bad, "waived": 0, "difference": kept - lines}
     return facts | {"control": "rows"} | counts
 
