@@ -24,6 +24,7 @@ from lakehouse.settings import Settings, load_settings
 from quality.suites.worker import Worker
 from tests.examples import register_profiles
 from tests.file_systems import ONLY_ROOT_MOUNTS
+from tests.flows import warm
 from tests.histories.world import Kept
 from tests.reference import MISSING
 from tests.stack.reasons import NO_COMPOSE
@@ -38,11 +39,26 @@ OURS = ("LAKEHOUSE_REFERENCE_DATA", "LAKEHOUSE_HISTORIES")
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compiling well costs more than it saves
 
 ONE_BY_ONE = ("tests/histories/test_histories.py", "tests/histories/test_storage_faults.py")
-LONGEST = (
-    *ONE_BY_ONE,
-    "tests/flows/orchestration/test_prefect.py",
-    "tests/flows/test_runs.py",
+ON_SPARK = (  # one process has them all: Spark starts once, and is warm for most
     "tests/lakehouse/engine/test_session.py",
+    "tests/lakehouse/engine/test_building.py",
+    "tests/lakehouse/storage/test_tables.py",
+    "tests/lakehouse/frames/test_mapped.py",
+    "tests/lakehouse/releases/test_reader.py",
+    "tests/lakehouse/test_tables_silver.py",
+    "tests/lakehouse/test_tables_gold.py",
+    "tests/lakehouse/test_tables_catalog.py",
+)
+LONGEST = (
+    "tests/stack/test_cluster.py",
+    "tests/flows/test_runs.py",
+    "tests/flows/orchestration/test_prefect.py",
+    *ON_SPARK,
+    "tests/crash/test_matrix.py",
+    "tests/flows/test_trust.py",
+    "tests/deployments/test_apply.py",
+    "tests/flows/run/test_decisions.py",
+    *ONE_BY_ONE,
 )
 
 for name in list(os.environ):  # before a test module is imported: some libraries read it then
@@ -92,11 +108,11 @@ def kept(sail: Engine) -> Iterator[Kept]:
 
 
 class ByFile(LoadFileScheduling):
-    """Give each process a file at a time, but the tests of some files one by one."""
+    """Give each process a file at a time, but the tests of some files one by one, and those on Spark together."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
-        return nodeid if file in ONE_BY_ONE else file
+        return nodeid if file in ONE_BY_ONE else "on Spark" if file in ON_SPARK else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
@@ -107,6 +123,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: a process that came to it last would end long after the others."""
     rank = {file: number for number, file in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+
+
+def pytest_sessionfinish() -> None:
+    warm.END.close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -131,7 +151,9 @@ def _held_to_run(report: Report) -> Report:
 
 def run_lakehouse(home: Path, source: Path | None, engine: str = "sail", **parameters: object) -> RunFacts:
     """Run the main job in this process, without Prefect; errors are the job's own."""
-    settings = load_settings(lakehouse_home=home, engine=engine, settle_seconds=0)
+    # What a source brings for PostgreSQL is loaded anew each time: one server does for all of them.
+    served = {name.lower(): value for name, value in warm.lasting_postgres().items()} if source else {}
+    settings = load_settings(lakehouse_home=home, engine=engine, settle_seconds=0, **served)
     request = new_request("medallion-etl", settings, new_parameters(**parameters), source)
     events = Events(settings.logs, request.flow, request.run_id, Console(file=StringIO()))
     return run_recorded(request, events, plain_step(events), run_medallion, lambda _: None)

@@ -29,7 +29,7 @@ class Look:
     """What a lakehouse shows: gold, how releases stand, the front end's files, and after a vacuum old data files."""
 
     digests: Mapping[str, str]
-    standing: Pins
+    pins: Pins
     frontend: Mapping[str, str]
     files: frozenset[str]
 
@@ -143,7 +143,7 @@ def look(home: Path, is_vacuum: bool = False) -> Look:
     tables = (f for f in (home / "tables").rglob("*.parquet") if f.stat().st_mtime < time.time() - OLD_SECONDS / 2)
     return Look(
         digests=digests(home),
-        read_pins=read_pins(storage),
+        pins=read_pins(storage),
         frontend={str(f.relative_to(frontend)): sha256(f.read_bytes()).hexdigest() for f in synced},
         files=frozenset(str(f.relative_to(home)) for f in tables if is_vacuum and "_delta_log" not in f.parts),
     )

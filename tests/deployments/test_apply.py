@@ -17,6 +17,8 @@ from tests.flows.command import lakehouse
 from tests.flows.prefect_service import Service, service_of
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timed
+
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 NOTIFYING = ["long-run", "failed-run"]
 

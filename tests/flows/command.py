@@ -1,6 +1,5 @@
-"""Run the command line as a user does: in a process of its own, in a home of its own."""
+"""Run the command line in a home of its own: as a user does, or warm where only what comes of it is of interest."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from lakehouse.releases import release
 from lakehouse.releases.release import Release
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
+from tests.flows import warm
+from tests.flows.kept import KEPT
 from tests.waiting import HANG_SECONDS
 
-KEPT = ("PATH", "PYTHONPATH", "PYTHONHASHSEED", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "JDK_JAVA_OPTIONS")
 SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
 START = "\nfrom deployments.entry import main\nmain()\n"
 
@@ -51,16 +51,20 @@ def begun(
 
 
 def answer(home: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Any:
-    """Run a command with --json and read what it answers."""
-    done = lakehouse(home, *arguments, "--json", env=env)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """Run a command with --json and read what it answers: a warm one, of which only the answer is of interest."""
+    return warm.answer(home, *arguments, env=env)
 
 
 def run(home: Path, source: Path, *options: object, env: Mapping[str, str] | None = None) -> None:
-    """Run the main job without Prefect and without suites, and hold it to success."""
-    done = lakehouse(home, "run", "--source", source, "--no-prefect", "--no-checks", *options, env=env)
-    assert done.returncode == 0, done.stderr
+    """Run the main job without Prefect and without suites, and hold it to success: a warm one, but with variables.
+
+    Some of these are read when libraries are imported.
+    """
+    if env:
+        done = lakehouse(home, "run", "--source", source, "--no-prefect", "--no-checks", *options, env=env)
+        assert done.returncode == 0, done.stderr
+    else:
+        warm.run(home, source, *options)
 
 
 def digests(home: Path, release_id: int | None = None) -> dict[str, str]:

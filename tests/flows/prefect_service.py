@@ -12,7 +12,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from tests.flows.command import KEPT, lakehouse
+from tests.flows.command import lakehouse
+from tests.flows.kept import KEPT
 from tests.waiting import HANG_SECONDS, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -16,6 +16,7 @@ from lakehouse.settings import load_settings
 from lakehouse.sources.sample import write_sample
 from lakehouse.storage.tables import Storage
 from tests.contracts.test_new_table import PROJECT, STORE_SALES
+from tests.flows import warm
 from tests.flows.command import answer, lakehouse
 
 PLAIN = ("run", "--no-prefect", "--min-rows-threshold", 1, "--source")
@@ -52,7 +53,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a release of the sample that nothing checked; nobody changes it."""
     folder = tmp_path_factory.mktemp("published")
     write_sample(folder / "source", receipts=400, days=40)
-    done(folder / "home", *PLAIN, folder / "source", "--no-checks")
+    ran(folder / "home", folder / "source", "--no-checks")
     return folder / "home"
 
 
@@ -70,13 +71,18 @@ def done(home: Path, *arguments: object, before: str = "", code: int = 0, **env:
     return " ".join((ended.stdout + ended.stderr).split())
 
 
+def ran(home: Path, source: Path, *options: object) -> str:
+    """Run the main job, hold it to success, and give what it says: a warm one, of the code and settings there are."""
+    return " ".join(warm.done(home, *PLAIN, source, *options, env=warm.lasting_postgres()).split())
+
+
 def test_one_group_upon_tables_of_other_code_is_refused(tmp_path: Path, source: Path) -> None:
     home = tmp_path / "home"
     done(home, *PLAIN, source, "--no-checks", before=OTHER_CODE)
     told = done(home, before=GROUP, code=1)
     assert "Release 1 was made by other code" in told
     assert len(answer(home, "releases")) == 1
-    done(home, *PLAIN, source, "--no-checks")
+    ran(home, source, "--no-checks")
     done(home, before=GROUP)
     assert len(answer(home, "releases")) == 3
 
@@ -110,13 +116,13 @@ def test_a_checked_run_checks_what_it_leaves_unless_its_own_code_did(
     more.write_text("2024-01-03|901|7|1 2 3\n")
     asked = stricter(tmp_path, "lakehouse.bronze.categories", "line_number > 2")
     assert "bronze.categories" in done(home, *PLAIN, source, code=3, **asked)
-    done(home, *PLAIN, source)
+    ran(home, source)
     assert [row["verified"] for row in answer(home, "releases")][-1]
 
 
 def test_upon_a_checked_release_the_rows_that_come_are_checked(tmp_path: Path, source: Path) -> None:
     home, more = tmp_path / "home", source / "transactions" / "901_Tran.csv"
-    done(home, *PLAIN, source)
+    ran(home, source)
     asked = stricter(tmp_path, "lakehouse.silver.receipts", "customer_id <> 777777")
     more.write_text("2024-01-03|901|777777|1 2 3\n")
     assert "silver.receipts" in done(home, *PLAIN, source, code=3, **asked)
@@ -141,7 +147,7 @@ def test_exports_are_made_again_where_one_is_missing_or_they_are_anothers(tmp_pa
     fewer = tmp_path / "fewer"
     shutil.copytree(source, fewer)
     max((fewer / "transactions").iterdir()).unlink()
-    done(other, *PLAIN, fewer, "--no-checks")
+    ran(other, fewer, "--no-checks")
     done(other, *PLAIN, fewer, "--no-checks", OUTPUT_PATH=str(out))
     assert json.loads(totals.read_bytes())["total_transactions"] < first["total_transactions"]
 
@@ -167,7 +173,7 @@ def test_a_table_that_the_code_has_no_more_is_in_no_later_release(
         inside.chdir(copy)
         done(home, *PLAIN, source)
         assert "store_sales" in done(home, "tables")
-    done(home, *PLAIN, source)
+    ran(home, source)
     newest = release.latest(Storage(str(home / "tables")))
     assert (newest.release_id, newest.verified) == (2, True)
     assert "gold.store_sales" not in {**newest.tables, **newest.digests}
@@ -180,7 +186,7 @@ def test_a_table_that_the_code_has_no_more_is_in_no_later_release(
 def test_without_anything_in_the_landing_any_more_nothing_is_new(unchecked: Path, source: Path) -> None:
     for file in (source / "transactions").iterdir():
         file.unlink()
-    assert "Nothing new since release 1" in done(unchecked, *PLAIN, source, "--no-checks")
+    assert "Nothing new since release 1" in ran(unchecked, source, "--no-checks")
 
 
 def test_a_run_that_fails_at_its_first_look_is_in_the_log_of_runs(tmp_path: Path, unchecked: Path) -> None:
@@ -220,7 +226,7 @@ def test_a_run_that_fails_after_publishing_says_that_it_published(tmp_path: Path
 
 def test_a_group_alone_keeps_the_parameters_that_are_not_its_own(tmp_path: Path, source: Path) -> None:
     home = tmp_path / "home"
-    done(home, *PLAIN, source, "--no-checks", "--min-support", 0.2)
+    ran(home, source, "--no-checks", "--min-support", 0.2)
     asked = """
 from flows.groups import parameters_for
 from lakehouse.settings import load_settings
@@ -250,7 +256,7 @@ def test_an_endpoint_no_client_could_read_is_named(tmp_path: Path, address: str)
 
 
 def test_a_data_file_that_is_gone_is_told_by_whoever_reads_it(unchecked: Path, source: Path) -> None:
-    done(unchecked, *PLAIN, source, "--no-checks", "--n-clusters", 3)
+    ran(unchecked, source, "--no-checks", "--n-clusters", 3)
     for file in (unchecked / "tables" / "gold" / "customer_segments").glob("*.parquet"):
         file.unlink()
     for command in (("digest",), ("diff", 1, 2)):

@@ -18,6 +18,8 @@ from tests.crash.scenes import unreadable
 from tests.flows.command import digests
 from tests.flows.warm import Prepare, as_it_is, begun, done, postgres, stopped_at
 
+pytestmark = pytest.mark.timed
+
 RUN = ("run", "--no-prefect", "--no-checks", "--min-support", "0.02", "--min-rows-threshold", "0", "--source")
 SHORT = {"LEASE_SECONDS": "1"}
 LOST = "This run lost the lease"

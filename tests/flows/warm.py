@@ -4,27 +4,30 @@ A server process imports what a run needs and starts nothing: no engine, no thre
 it, the leader of a process group of its own, and is killed, stopped and continued like any other process.
 """
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from lakehouse.postgres.connection import connection, stop_embedded
 from lakehouse.postgres.server import ROLE
 from lakehouse.settings import load_settings
 from lakehouse.storage import durable
-from tests.flows.command import KEPT
+from tests.flows.kept import KEPT
 from tests.waiting import HANG_SECONDS, wait_until
 
 Prepare = Callable[[], None]
+END = ExitStack()  # of the tests
 SMALL = {"COLUMNS": "200", "NO_COLOR": "1", "ENGINE_PARTITIONS": "1", "SETTLE_SECONDS": "0"}
 IMPORTS = "tests.flows.imports"
 
@@ -73,9 +76,22 @@ def begun(
 ) -> Iterator[Command]:
     """Begin `lakehouse ARGUMENTS`; `before` is called in its process first. It is killed when it is left behind."""
     home.mkdir(parents=True, exist_ok=True)
-    out = home / f"said-{time.monotonic_ns()}"
+    said = home / f"said-{time.monotonic_ns()}"
+    with _under_way(home, arguments, env, before, said, said) as command:
+        yield command
+
+
+@contextmanager
+def _under_way(
+    home: Path,
+    arguments: tuple[object, ...],
+    env: Mapping[str, str] | None,
+    before: Prepare,
+    out: Path,
+    errors: Path,
+) -> Iterator[Command]:
     given = {name: os.environ[name] for name in KEPT if name in os.environ} | SMALL | {"LAKEHOUSE_HOME": str(home)}
-    asked = (tuple(map(str, arguments)), given | dict(env or {}), before, str(out))
+    asked = (tuple(map(str, arguments)), given | dict(env or {}), before, (str(out), str(errors)))
     process = _context.Process(target=_command, args=asked)
     process.start()
     command = Command(process, out)
@@ -93,6 +109,30 @@ def done(home: Path, *arguments: object, env: Mapping[str, str] | None = None, b
         code = command.ended()
         assert code == 0, f"`lakehouse {' '.join(map(str, arguments))}` ended with {code}: {command.said[-2000:]}"
         return command.said
+
+
+def answer(home: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Any:
+    """Run a command with --json, hold it to success, and read what it answers."""
+    with TemporaryDirectory(prefix="answer-") as folder:
+        out, errors = Path(folder) / "out", Path(folder) / "errors"
+        with _under_way(home, (*arguments, "--json"), env, as_it_is, out, errors) as command:
+            assert command.ended() == 0, errors.read_text()
+        return json.loads(out.read_text())
+
+
+def run(home: Path, source: Path, *options: object) -> None:
+    """Run the main job without Prefect and without suites, with a PostgreSQL that stays, and hold it to success."""
+    asked = ("run", "--source", source, "--no-prefect", "--no-checks", *options)
+    with TemporaryDirectory(prefix="run-") as folder:
+        said = Path(folder) / "said"
+        with _under_way(home, asked, lasting_postgres(), as_it_is, said, said) as command:
+            assert command.ended() == 0, command.said
+
+
+@cache
+def lasting_postgres() -> Mapping[str, str]:
+    """Begin a PostgreSQL that stays until `END` is closed; give what names it."""
+    return END.enter_context(postgres())
 
 
 @contextmanager
@@ -135,11 +175,10 @@ def interrupted_at(step: str) -> Prepare:
     return partial(durable.watch, partial(_interrupt, step))
 
 
-def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, out: str) -> None:
+def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, said: tuple[str, str]) -> None:
     os.setsid()
-    said = os.open(out, os.O_WRONLY | os.O_CREAT)
-    for standard in (1, 2):
-        os.dup2(said, standard)
+    for standard, file in enumerate(said, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["lakehouse", *arguments]

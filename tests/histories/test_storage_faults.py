@@ -226,6 +226,7 @@ def test_a_full_storage_keeps_the_last_release_and_goes_on_when_there_is_room(
     world.settle()
 
 
+@pytest.mark.timed
 def test_a_run_whose_storage_was_slower_than_its_lease_publishes_nothing(tmp_path: Path, kept: Kept) -> None:
     world = begun(tmp_path / "world", kept)
     is_over, is_slow = threading.Event(), threading.Event()

@@ -24,7 +24,7 @@ from tests.stack.cluster import FLOW, PARAMETERS, Cluster, cluster
 from tests.stack.sockets import listened_to
 from tests.waiting import HANG_SECONDS, wait_until
 
-pytestmark = pytest.mark.timeout(3_600)
+pytestmark = [pytest.mark.timed, pytest.mark.timeout(3_600)]
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
 RECEIPTS, DAYS, STORES = 1_500, 40, 3
 ASKED = ("--no-prefect", "--no-checks", "--min-support", PARAMETERS["min_support"])

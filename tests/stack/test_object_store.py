@@ -275,6 +275,7 @@ def test_a_wrong_setting_is_one_sentence(
     assert env["MINIO_SECRET_KEY"] not in done.stderr
 
 
+@pytest.mark.timed
 @pytest.mark.timeout(150)  # seconds, where a client by itself tries again for three minutes
 def test_nothing_that_answers_is_told_in_seconds(at_store: dict[str, str]) -> None:
     load_settings(minio_endpoint="http://127.0.0.1:1")

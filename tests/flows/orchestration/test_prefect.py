@@ -22,6 +22,8 @@ from tests.flows.command import answer, begun, digests, lakehouse, newest, run
 from tests.flows.prefect_service import PROJECT, Service, service_of
 from tests.waiting import HANG_SECONDS, wait_until
 
+pytestmark = pytest.mark.timed
+
 SILENT_SECONDS = 90  # heartbeats are 30 s apart, and later where much else is at work
 
 
@@ -235,6 +237,7 @@ print(backfill(releases="one_in_all", **asked))
     assert "Nothing new since release 4" in again.stdout, again.stderr
 
 
+@pytest.mark.long
 def test_days_of_postgres_are_taken_in_one_by_one(service: Service, tmp_path: Path) -> None:
     write_sample(tmp_path / "source", receipts=400, days=3, stores=1)
     home, whole = tmp_path / "home", tmp_path / "whole"

@@ -20,6 +20,8 @@ from lakehouse.errors import LakehouseError, ServiceDown, StorageFailed, WrongUs
 from lakehouse.settings import Settings, load_settings
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timed
+
 PROJECT = Path(__file__).resolve().parents[3]
 START_IN_ITS_OWN_PROCESS = """
 import sys

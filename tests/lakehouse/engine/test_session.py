@@ -131,6 +131,7 @@ def test_sail_starts_again_in_the_same_process(tmp_path: Path, sail: Engine) -> 
     assert sail.session.range(3).count() == 3
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("disposition", "said"), [("SIG_DFL", "heard"), ("SIG_IGN", "ignored")])
 def test_interrupts_are_pythons_beside_sail(disposition: str, said: str, tmp_path: Path) -> None:
     script = f"""
@@ -175,6 +176,7 @@ def test_spark_starts_beside_another_and_leaves_nothing(tmp_path: Path, capfd: p
 
 @pytest.mark.usefixtures("spark")
 @pytest.mark.filterwarnings("ignore:.*RETRIES_EXCEEDED")
+@pytest.mark.timed
 @pytest.mark.timeout(300)  # the client by itself tries again for ten minutes; ours does for seconds
 def test_a_spark_that_died_is_told_at_once(tmp_path: Path) -> None:
     dying = start(load_settings(lakehouse_home=tmp_path, engine="spark"))
@@ -185,6 +187,7 @@ def test_a_spark_that_died_is_told_at_once(tmp_path: Path) -> None:
     assert not Path(dying.server.scratch).exists()
 
 
+@pytest.mark.timed
 @pytest.mark.usefixtures("spark")
 def test_spark_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path / "spark.log")]
@@ -266,6 +269,7 @@ def _group(leader: int) -> list[str]:
     return [args for pgid, stat, *args in mine if int(pgid) == leader and not stat.startswith("Z")]
 
 
+@pytest.mark.timed
 def test_a_session_of_sail_outlives_a_night_without_questions(tmp_path: Path) -> None:
     """By itself Sail ends it after a quarter of an hour; that our limit is the one it has shows with a short one."""
     code = f"""

@@ -23,6 +23,8 @@ from lakehouse.postgres.server import ROLE, is_alive, server_process
 from lakehouse.settings import Settings, load_settings
 from tests.waiting import HANG_SECONDS, wait_until
 
+pytestmark = pytest.mark.timed
+
 FORK = multiprocessing.get_context("fork")
 
 

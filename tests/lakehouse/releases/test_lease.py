@@ -20,6 +20,8 @@ from lakehouse.storage import durable
 from lakehouse.storage.tables import Storage
 from tests.waiting import HANG_SECONDS, wait_until
 
+pytestmark = pytest.mark.timed
+
 PROJECT = Path(__file__).resolve().parents[3]
 HOLDING = """
 import sys, time

@@ -17,6 +17,8 @@ from lakehouse.settings import load_settings
 from quality.suites.worker import Worker
 from tests.waiting import HANG_SECONDS, wait_until
 
+pytestmark = pytest.mark.timed
+
 NAMES = pa.table({"category_id": pa.array([1, 2], pa.int32()), "category_name": ["Bread", "Milk"]})
 
 
