@@ -137,6 +137,7 @@ def interrupted_at(step: str) -> Prepare:
 
 def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, out: str) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever began it may ignore interrupts
     said = os.open(out, os.O_WRONLY | os.O_CREAT)
     for standard in (1, 2):
         os.dup2(said, standard)
