@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lakehouse.errors import BadInput, StorageFailed
 from lakehouse.exports.manifest import MANIFEST, Manifest, file_of, manifest_in
 from lakehouse.storage.durable import durable
+from lakehouse.storage.object_client import do_at_once
 from lakehouse.storage.objects import listed, opened, put, remove
 
 POINTER = "current.json"
@@ -65,8 +66,10 @@ def mirrored(folder: Path, address: str) -> None:
     new = _pointer(folder, manifest)
     before = current(address)
     try:
-        for path in (*manifest.files, MANIFEST):
-            put(f"{address}/{new.prefix}/{path}", (folder / path).read_bytes())
+        do_at_once(
+            lambda path: put(f"{address}/{new.prefix}/{path}", (folder / path).read_bytes()),
+            (*manifest.files, MANIFEST),
+        )
         with durable("point to the exports"):
             put(f"{address}/{POINTER}", json.dumps(new._asdict()).encode())
         staying = tuple(f"{kept.prefix}/" for kept in (new, before) if kept)
@@ -99,8 +102,7 @@ def fetched(address: str) -> Iterator[Path]:
             manifest = manifest_in(folder)
             if manifest is None:
                 raise BadInput(address, "its manifest is not one of exports", "Publish them again: `lakehouse export`.")
-            for path in manifest.files:
-                _copy(f"{address}/{now.prefix}", path, folder)
+            do_at_once(lambda path: _copy(f"{address}/{now.prefix}", path, folder), manifest.files)
         except OSError as error:
             raise StorageFailed("read exports of", address, _reason(error), REMEDY) from None
         yield folder

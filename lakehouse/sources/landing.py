@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lakehouse.errors import BadInput
+from lakehouse.storage.object_client import do_at_once
 from lakehouse.storage.objects import is_address, listed, opened
 
 BLOCK = 1 << 20
@@ -101,7 +102,7 @@ def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Deliver
     if not keys and not _have_come(heads):
         raise BadInput(folder, "there is no *.csv object", REMEDY)
     found = {f"transactions/{key}": f"{folder}/{key}" for key in keys}
-    return [delivery("transactions", path, where, heads.get(path)) for path, where in found.items()]
+    return do_at_once(lambda path: delivery("transactions", path, found[path], heads.get(path)), found)
 
 
 def _object(entity: str, path: str, location: str, head: Head | None) -> Delivery:

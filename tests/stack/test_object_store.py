@@ -21,7 +21,9 @@ from lakehouse.sources.landing import Delivery, transaction_files
 from lakehouse.sources.sample import write_sample
 from lakehouse.storage import durable
 from lakehouse.storage.data_files import remove, unneeded_files
-from lakehouse.storage.objects import listed, opened, put
+from lakehouse.storage.object_client import do_at_once
+from lakehouse.storage.objects import listed, opened, put, share
+from lakehouse.storage.objects import remove as remove_objects
 from lakehouse.storage.probe import probe, reach
 from lakehouse.storage.tables import Storage
 from lakehouse.table import STRING, Column, Layer, Table
@@ -130,6 +132,79 @@ def test_an_object_is_read_from_a_byte_on(at_store: dict[str, str]) -> None:
         assert whole.read() == content
     with pytest.raises(FileNotFoundError):
         opened("s3://landing/bytes/none.bin")
+
+
+def test_another_put_while_an_object_is_read_does_not_show(at_store: dict[str, str]) -> None:
+    load_settings()
+    content = bytes(range(256)) * 4_000
+    put("s3://landing/replaced/some.bin", content)
+    with opened("s3://landing/replaced/some.bin") as file:
+        start = file.read(1_000)
+        put("s3://landing/replaced/some.bin", b"another")
+        assert start + file.read() == content
+
+
+def test_of_an_object_that_a_store_gives_up_for_another_nothing_is_mixed(at_store: dict[str, str]) -> None:
+    """MinIO breaks off what it still sends of an object that was put again; other stores send it to the end."""
+    load_settings()
+    content = bytes(range(256)) * 100_000
+    put("s3://landing/replaced/large.bin", content)
+    with opened("s3://landing/replaced/large.bin") as file:
+        start = file.read(1_000)
+        put("s3://landing/replaced/large.bin", content[::-1])
+        try:
+            found: bytes | str = start + file.read()
+        except OSError as error:
+            found = error.strerror
+    assert found in (content, "another object was put there meanwhile")
+
+
+def test_what_is_shared_stays_as_it_is(tmp_path: Path, at_store: dict[str, str]) -> None:
+    load_settings()
+    for content in (b"first", b"second"):
+        (tmp_path / "file").write_bytes(content)
+        share(tmp_path / "file", "s3://lakehouse/shared/file")
+    with opened("s3://lakehouse/shared/file") as file:
+        assert file.read() == b"first"
+
+
+def test_more_objects_than_a_store_lists_at_once_are_listed_and_removed(at_store: dict[str, str]) -> None:
+    load_settings()
+    keys = [f"{number:04} & more" for number in range(1_003)]
+    do_at_once(lambda key: put(f"s3://lakehouse/many/{key}", key.encode()), keys)
+    assert listed("s3://lakehouse/many") == [(key, len(key)) for key in keys]
+    remove_objects("s3://lakehouse/many", [*keys, "never there"])
+    assert listed("s3://lakehouse/many") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "address", "said"),
+    [
+        (
+            {"minio_secret_key": "not-the-secret"},
+            "s3://landing/one",
+            r"it refuses the user .*\(SignatureDoesNotMatch\)",
+        ),
+        ({"minio_access_key": "nobody"}, "s3://landing/one", r"it refuses the user .*\(InvalidAccessKeyId\)"),
+        ({}, "s3://nowhere/one", r"there is no such bucket|it refuses the user or the secret \(AccessDenied\)"),
+    ],
+    ids=["secret", "user", "bucket"],
+)
+def test_an_object_out_of_reach_is_told_in_a_few_words(
+    tmp_path: Path, at_store: dict[str, str], wrong: dict[str, str], address: str, said: str
+) -> None:
+    load_settings(**wrong)
+    (tmp_path / "file").touch()
+    for attempt in (
+        lambda: opened(address),
+        lambda: listed(address),
+        lambda: put(address, b"content"),
+        lambda: share(tmp_path / "file", address),
+        lambda: remove_objects(address, ["key"]),
+    ):
+        with pytest.raises(OSError, match=said) as told:
+            attempt()
+        assert not isinstance(told.value, FileNotFoundError)
 
 
 def exports_of(folder: Path, number: int) -> Path:
