@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lakehouse.errors import BadInput
 from lakehouse.storage.object_client import do_at_once
-from lakehouse.storage.objects import is_address, listed, opened
+from lakehouse.storage.objects import is_address, list_objects, open_location
 
 BLOCK = 1 << 20
 PROBED_LINES = 1_000
@@ -96,7 +96,7 @@ def _have_come(heads: Iterable[str]) -> bool:
 
 def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Delivery]:
     try:
-        keys = [one.key for one in listed(folder) if one.key.endswith(".csv") and "/" not in one.key]
+        keys = [one.key for one in list_objects(folder) if one.key.endswith(".csv") and "/" not in one.key]
     except OSError as error:
         raise BadInput(folder, f"it cannot be listed: {error.strerror}", REMEDY) from None
     if not keys and not _have_come(heads):
@@ -202,7 +202,7 @@ class Reading(NamedTuple):
 
 def _read(location: str, length: int) -> Reading:
     digest, size, start, beginning, lines, whole = hashlib.sha256(), 0, b"", "", 0, 0
-    with opened(location) as octets:
+    with open_location(location) as octets:
         while block := octets.read(min(BLOCK, length - size) if size < length else BLOCK):
             digest.update(block)
             start += block[: BLOCK - len(start)]

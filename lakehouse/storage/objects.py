@@ -42,7 +42,7 @@ def is_address(name: str) -> bool:
     return name.startswith(SCHEME)
 
 
-def opened(location: str, start: int = 0) -> BufferedReader:
+def open_location(location: str, start: int = 0) -> BufferedReader:
     """Open a file or an object for reading from a byte on; errors: OSError.
 
     An object is read as it was when it was opened: another put under its address meanwhile does not show, or is an
@@ -55,7 +55,7 @@ def opened(location: str, start: int = 0) -> BufferedReader:
     return BufferedReader(_Content(location, start), BUFFER)
 
 
-def listed(address: str) -> list[Found]:
+def list_objects(address: str) -> list[Found]:
     """List the objects under an address, by their keys; errors: OSError."""
     place = place_of(address.rstrip("/") + "/")
     with object_errors(address):

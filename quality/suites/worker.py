@@ -243,10 +243,10 @@ def _recount(location: str, until: int) -> Count:
     if "://" not in location:
         return recount(location, until)
     from lakehouse.settings import load_settings
-    from lakehouse.storage.objects import opened
+    from lakehouse.storage.objects import open_location
 
     load_settings()  # says where objects are, and who asks
-    with opened(location) as file:
+    with open_location(location) as file:
         return count_lines(file, until)
 
 

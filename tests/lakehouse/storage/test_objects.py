@@ -21,7 +21,7 @@ from lakehouse.settings import load_settings, object_store_access
 from lakehouse.sources.landing import transaction_files
 from lakehouse.storage import object_client, probe
 from lakehouse.storage.object_client import ask, do_at_once, object_errors, place_of
-from lakehouse.storage.objects import listed, opened, pages_of, put, remove, share
+from lakehouse.storage.objects import list_objects, open_location, pages_of, put, remove, share
 from lakehouse.storage.probe import reach
 from tests.stack.careless_store import careless_store
 
@@ -73,11 +73,11 @@ def test_objects_are_written_listed_read_and_removed() -> None:
         for key in ("one", "two words & more #%+", "deeper/ü"):
             put(f"s3://bucket/some/{key}", key.encode())
         put("s3://bucket/something", b"beside it")
-        keys = [one.key for one in listed("s3://bucket/some/")]
+        keys = [one.key for one in list_objects("s3://bucket/some/")]
         assert keys == sorted(["one", "two words & more #%+", "deeper/ü"])
-        assert [opened(f"s3://bucket/some/{key}").read().decode() for key in keys] == keys
+        assert [open_location(f"s3://bucket/some/{key}").read().decode() for key in keys] == keys
         remove("s3://bucket/some", [*keys, "was never there"])
-        assert [one.key for one in listed("s3://bucket")] == ["something"]
+        assert [one.key for one in list_objects("s3://bucket")] == ["something"]
 
 
 def test_what_is_there_is_not_shared_again(tmp_path: Path) -> None:
@@ -85,22 +85,22 @@ def test_what_is_there_is_not_shared_again(tmp_path: Path) -> None:
         for content in (b"first", b"second"):
             (tmp_path / "file").write_bytes(content)
             share(tmp_path / "file", "s3://bucket/shared")
-        assert opened("s3://bucket/shared").read() == b"first"
+        assert open_location("s3://bucket/shared").read() == b"first"
 
 
 def test_a_busy_store_is_asked_again() -> None:
     with at("is busy"):
         put("s3://bucket/one", b"content")
-        assert len(listed("s3://bucket")) == 1
-        assert opened("s3://bucket/one").read() == b"content"
+        assert len(list_objects("s3://bucket")) == 1
+        assert open_location("s3://bucket/one").read() == b"content"
         remove("s3://bucket", ["one"])
-        assert listed("s3://bucket") == []
+        assert list_objects("s3://bucket") == []
 
 
 def test_another_put_while_an_object_is_read_does_not_show() -> None:
     with at("sound"):
         put("s3://bucket/one", CONTENT)
-        with opened("s3://bucket/one") as file:
+        with open_location("s3://bucket/one") as file:
             start = file.read(1_000)
             put("s3://bucket/one", CONTENT[::-1])
             assert start + file.read() == CONTENT
@@ -109,7 +109,7 @@ def test_another_put_while_an_object_is_read_does_not_show() -> None:
 def test_an_object_that_breaks_off_is_read_on() -> None:
     with at("breaks off once"):
         put("s3://bucket/one", CONTENT)
-        with opened("s3://bucket/one", 7) as file:
+        with open_location("s3://bucket/one", 7) as file:
             assert file.read() == CONTENT[7:]
             assert file.tell() == len(CONTENT)
 
@@ -117,7 +117,10 @@ def test_an_object_that_breaks_off_is_read_on() -> None:
 def test_what_breaks_off_is_not_read_on_in_another_object() -> None:
     with at("breaks off and changes"):
         put("s3://bucket/one", CONTENT)
-        with opened("s3://bucket/one") as file, pytest.raises(OSError, match="another object was put there meanwhile"):
+        with (
+            open_location("s3://bucket/one") as file,
+            pytest.raises(OSError, match="another object was put there meanwhile"),
+        ):
             file.read()
 
 
@@ -131,7 +134,7 @@ def test_what_breaks_off_time_and_again_is_no_whole_object() -> None:
 
 def test_an_object_that_is_gone_is_told_as_a_file_is() -> None:
     with at("sound"), pytest.raises(FileNotFoundError, match="there is no such object"):
-        opened("s3://bucket/none")
+        open_location("s3://bucket/none")
 
 
 def test_an_object_that_vanished_since_it_was_listed_is_told_by_its_name() -> None:
@@ -191,7 +194,7 @@ def test_a_page_is_no_object() -> None:
     with served(page_of(200, b"<!doctype html><p>Welcome")) as endpoint:
         ask_at(endpoint)
         with pytest.raises(OSError, match="what answers there is no S3 store"):
-            opened("s3://bucket/one")
+            open_location("s3://bucket/one")
 
 
 @contextmanager
@@ -262,7 +265,7 @@ def test_the_authorities_are_those_the_machine_trusts(tmp_path: Path, monkeypatc
 def test_without_a_user_nobody_is_asked() -> None:
     load_settings(minio_endpoint="http://127.0.0.1:1")
     with pytest.raises(PermissionError, match="no user is named: MINIO_ACCESS_KEY and MINIO_SECRET_KEY say who asks"):
-        listed("s3://bucket")
+        list_objects("s3://bucket")
     with pytest.raises(ServiceDown, match="no user is named"):
         reach("s3://bucket/of-nobody")
 
