@@ -410,8 +410,8 @@ def test_who_works_on_folders_does_not_import_boto3(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     code = (
         "import sys, deployments.command_line, flows.commands.cli, flows.run.steps, lakehouse.exports.objects;"
-        "from lakehouse.storage.objects import opened;"
-        "assert opened(sys.argv[1]).read() == b'content';"
+        "from lakehouse.storage.objects import open_location;"
+        "assert open_location(sys.argv[1]).read() == b'content';"
         "print([name for name in sys.modules if name.startswith(('boto', 's3transfer'))])"
     )
     done = subprocess.run(
