@@ -26,14 +26,14 @@ run: setup ## make sample data, run the whole job on it and print where to look
 	@.venv/bin/lakehouse sample --into "$(HOME_FOLDER)/sample"
 	@.venv/bin/lakehouse run --source "$(HOME_FOLDER)/sample" --with-server $(ARGS)
 
-test: setup ## run the tests; what is skipped says why
-	@.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/stack $(ARGS)
+test: setup ## run the tests that take minutes, three processes of them; what is skipped says why
+	@$(PYTEST) --numprocesses 3 $(BY_FILE) --ignore tests/stack $(ARGS)
 
-test-long: setup ## run the tests that take many minutes, and that `make test` leaves out
-	@.venv/bin/pytest -m long $(ARGS)
+test-long: setup jars minio ## run all that takes longer: 200 histories, the crash matrix, kills on the cluster, real receipts
+	@LAKEHOUSE_HISTORIES=$${LAKEHOUSE_HISTORIES:-200} $(PYTEST) --numprocesses 2 $(BY_FILE) -m long $(ARGS)
 
 test-stack: setup jars minio ## test the cluster: MinIO, PostgreSQL, Spark and Prefect as processes on this machine
-	@.venv/bin/pytest tests/stack $(ARGS)
+	@$(PYTEST) tests/stack $(ARGS)
 
 stack-up: setup ## start those services and write what points a shell at them to stack.env in the home
 	@.venv/bin/python -m infra.stack up
@@ -67,10 +67,11 @@ bench-day: setup ## time one more day, a correction and nothing new against buil
 bench-cluster: setup jars minio ## run the main job on the cluster's services here and embedded, and compare time and memory
 	@.venv/bin/python -m tests.bench.bench_cluster $(ARGS)
 
-crash-matrix: setup ## kill runs before and after every durable step, and print what came of it
+crash-matrix: setup ## cut commands off before, in and after every durable step, and print what came of it
 	@.venv/bin/python -m tests.crash.matrix $(ARGS)
 
-fuzz: setup ## let random histories happen to a small lakehouse, for ARGS="--minutes 10"
+fuzz: setup ## try properties on random examples, then random histories on a small lakehouse, for ARGS="--minutes 10"
+	@.venv/bin/pytest --quiet -m hypothesis --hypothesis-profile explore
 	@.venv/bin/python -m tests.histories.fuzz $(ARGS)
 
 docs: setup ## write what is generated again: lakehouse/CATALOG.md, the lineage in README.md, .env.example
@@ -102,6 +103,9 @@ lock: setup ## write requirements.lock again after a change of pyproject.toml; k
 		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 	@$(MAKE) --no-print-directory setup
 
+# The same each time: Python orders what it keeps in sets by a number that is else another one in each process.
+PYTEST = PYTHONHASHSEED=0 .venv/bin/pytest
+BY_FILE = --dist loadfile --no-loadscope-reorder
 # One line when a command succeeds, all it said when it fails.
 quietly = if said=$$($(2) 2>&1); then echo "$(1): OK"; else printf '%s\n' "$$said"; echo "$(1): FAILED"; exit 1; fi
 # A document is replaced only by a whole one.

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from deployments.found import DEFAULT_QUEUE, found
 from deployments.plan import Change, Facts, Kind, Thing, changes
-from deployments.server import sent
+from deployments.server import send
+from deployments.server_state import DEFAULT_QUEUE, server_state
 from lakehouse.errors import LakehouseError
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ class Unmatched(LakehouseError):
         )
 
 
-def planned(client: "SyncPrefectClient", wanted: list[Thing], project: str) -> list[Change]:
+def plan(client: "SyncPrefectClient", wanted: list[Thing], project: str) -> list[Change]:
     """Say what would make the server match; errors: ServiceDown."""
-    return changes(wanted, found(client, project))
+    return changes(wanted, server_state(client, project))
 
 
-def applied(client: "SyncPrefectClient", wanted: list[Thing], project: str, plan: list[Change]) -> None:
+def apply(client: "SyncPrefectClient", wanted: list[Thing], project: str, todo: list[Change]) -> None:
     """Make the planned changes, in order, and read back what came of them; errors: ServiceDown, Unmatched."""
-    for change in plan:
+    for change in todo:
         _change(client, change)
-    if left := planned(client, wanted, project):
+    if left := plan(client, wanted, project):
         raise Unmatched([f"{change.thing.kind} {change.thing.name}" for change in left])
 
 
@@ -39,27 +39,27 @@ def _change(client: "SyncPrefectClient", change: Change) -> None:
     thing = change.thing
     match (thing.kind, change.action):
         case (kind, "remove"):
-            sent(client, "DELETE", _place(kind, thing))
+            send(client, "DELETE", _place(kind, thing))
         case (Kind.WORK_POOL, "create"):
             from prefect.workers.process import ProcessWorker
 
             template = {"base_job_template": ProcessWorker.get_default_base_job_template()}
-            sent(client, "POST", "/work_pools/", {"name": thing.name, **thing.facts, **template})
+            send(client, "POST", "/work_pools/", {"name": thing.name, **thing.facts, **template})
         case (Kind.WORK_QUEUE, "create") if not thing.name.endswith(f"/{DEFAULT_QUEUE}"):
             pool, name = thing.name.split("/")
-            sent(client, "POST", f"/work_pools/{pool}/queues", {"name": name, **thing.facts})
+            send(client, "POST", f"/work_pools/{pool}/queues", {"name": name, **thing.facts})
         case (Kind.WORK_POOL | Kind.WORK_QUEUE as kind, _):
-            sent(client, "PATCH", _place(kind, thing), {k: v for k, v in thing.facts.items() if k != "type"})
+            send(client, "PATCH", _place(kind, thing), {k: v for k, v in thing.facts.items() if k != "type"})
         case (Kind.DEPLOYMENT, _):
             _deploy(client, thing)
         case (Kind.WEBHOOK, _):
             _keep_webhook(thing)
         case (Kind.AUTOMATION, "create"):
-            sent(client, "POST", "/automations/", _automation(client, thing) | {"enabled": True})
+            send(client, "POST", "/automations/", _automation(client, thing) | {"enabled": True})
         case (Kind.AUTOMATION, _):
-            kept = sent(client, "GET", _place(Kind.AUTOMATION, thing))["enabled"]
+            kept = send(client, "GET", _place(Kind.AUTOMATION, thing))["enabled"]
             body = _automation(client, thing) | {"enabled": kept}
-            sent(client, "PUT", _place(Kind.AUTOMATION, thing), body)
+            send(client, "PUT", _place(Kind.AUTOMATION, thing), body)
 
 
 def _place(kind: Kind, thing: Thing) -> str:
@@ -81,11 +81,11 @@ def _deploy(client: "SyncPrefectClient", thing: Thing) -> None:
     flow, name = thing.name.split("/")
     body = {k: v for k, v in thing.facts.items() if k != "collision_strategy"} | {
         "name": name,
-        "flow_id": sent(client, "POST", "/flows/", {"name": flow})["id"],
+        "flow_id": send(client, "POST", "/flows/", {"name": flow})["id"],
         "concurrency_options": {"collision_strategy": thing.facts["collision_strategy"]},
         "schedules": [_schedule(slug, facts) for slug, facts in thing.facts["schedules"].items()],
     }
-    sent(client, "POST", "/deployments/", body)
+    send(client, "POST", "/deployments/", body)
 
 
 def _schedule(slug: str, facts: Facts) -> Facts:
@@ -116,5 +116,5 @@ def _action(client: "SyncPrefectClient", action: Facts) -> Facts:
     if "webhook" not in action:
         return action
     name = action["webhook"]
-    document = sent(client, "GET", f"/block_types/slug/webhook/block_documents/name/{name}")
+    document = send(client, "GET", f"/block_types/slug/webhook/block_documents/name/{name}")
     return {k: v for k, v in action.items() if k != "webhook"} | {"block_document_id": document["id"]}

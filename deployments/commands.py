@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from deployments.plan import Change, Kind
-from flows.commands.output import show, show_one
+from flows.commands.output import print_facts, print_table
 from flows.commands.reading import AsJson
-from flows.report.events import error_console
+from flows.run.console import error_console
 from lakehouse.settings import load_settings
 
 SHOWN = 100
@@ -23,30 +23,31 @@ def deploy(
     as_json: AsJson = False,
 ) -> None:
     """Make the Prefect server match prefect.yaml: pools, queues, deployments, schedules, automations."""
-    from deployments.apply import applied, planned
-    from deployments.prefect_file import FILE, declared
-    from deployments.wanted import wanted
-    from flows.orchestration.client import connected
+    from deployments.apply import apply
+    from deployments.apply import plan as changes_to
+    from deployments.declared_state import declared_state
+    from deployments.prefect_file import FILE, read_declaration
+    from flows.orchestration.client import connect
 
     settings = load_settings()
-    content = declared(file or FILE)
-    things, left_out = wanted(content, settings.notification_url.get_secret_value())
-    with connected(settings) as client:
-        todo = planned(client, things, content.name)
-        show([_row(change, as_json) for change in todo], as_json, "The server matches: nothing changes.")
+    content = read_declaration(file or FILE)
+    things, left_out = declared_state(content, settings.notification_url.get_secret_value())
+    with connect(settings) as client:
+        todo = changes_to(client, things, content.name)
+        print_table([_row(change, as_json) for change in todo], as_json, "The server matches: nothing changes.")
         if left_out:
             error_console().print(f"Left out, because NOTIFICATION_URL is not set: {', '.join(left_out)}.")
         if not plan and todo:
-            applied(client, things, content.name, todo)
+            apply(client, things, content.name, todo)
             error_console().print(f"The server matches now: {len(todo)} changes, read back.")
 
 
 def deployments(as_json: AsJson = False) -> None:
     """List what is in service: its schedules, where its runs wait, what it is asked."""
-    from deployments.runs import deployed
-    from flows.orchestration.client import connected
+    from deployments.runs import list_deployments
+    from flows.orchestration.client import connect
 
-    with connected(load_settings()) as client:
+    with connect(load_settings()) as client:
         rows = [
             {
                 "deployment": one["full_name"],
@@ -55,9 +56,9 @@ def deployments(as_json: AsJson = False) -> None:
                 "paused": one["paused"],
                 "parameters": one["parameters"],
             }
-            for one in deployed(client)
+            for one in list_deployments(client)
         ]
-    show(rows, as_json, "Nothing is deployed: `lakehouse deploy` does it.")
+    print_table(rows, as_json, "Nothing is deployed: `lakehouse deploy` does it.")
 
 
 def runs(
@@ -65,10 +66,10 @@ def runs(
 ) -> None:
     """List the last runs, newest first: how each ended, and its page."""
     from deployments.runs import recent
-    from flows.orchestration.client import connected
+    from flows.orchestration.client import connect
     from flows.orchestration.server import run_page
 
-    with connected(load_settings()) as client:
+    with connect(load_settings()) as client:
         rows = [
             {
                 "run": run["name"],
@@ -80,7 +81,7 @@ def runs(
             }
             for run in recent(client, limit)
         ]
-    show(rows, as_json, "There was no run yet.")
+    print_table(rows, as_json, "There was no run yet.")
 
 
 def trigger(
@@ -92,20 +93,20 @@ def trigger(
     as_json: AsJson = False,
 ) -> None:
     """Begin a run of a deployment, and say where it is shown."""
-    from deployments.runs import asked_parameters, begun, exit_code, has_worker, watched
-    from flows.orchestration.client import connected
+    from deployments.runs import asked_parameters, begin_run, exit_code, has_worker, watch_run
+    from flows.orchestration.client import connect
     from flows.orchestration.server import run_page
 
     asked, console = asked_parameters(param or []), error_console()
-    with connected(load_settings()) as client:
-        run = begun(client, name, asked)
-        show_one({"run": run["name"], "id": run["id"], "page": run_page(str(client.api_url), run["id"])}, as_json)
+    with connect(load_settings()) as client:
+        run = begin_run(client, name, asked)
+        print_facts({"run": run["name"], "id": run["id"], "page": run_page(str(client.api_url), run["id"])}, as_json)
         if not has_worker(client, run["work_pool_name"]):
             pool = run["work_pool_name"]
             console.print(f"No worker of {pool} is there: `prefect worker start --pool {pool}` starts one.")
         if watch:
             raise typer.Exit(
-                exit_code(watched(client, run["id"], partial(console.print, markup=False, soft_wrap=True)))
+                exit_code(watch_run(client, run["id"], partial(console.print, markup=False, soft_wrap=True)))
             )
 
 

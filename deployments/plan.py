@@ -49,12 +49,12 @@ def changes(wanted: Sequence[Thing], found: Sequence[Thing]) -> list[Change]:
     kept = [there[thing.kind, thing.name] for thing in wanted if (thing.kind, thing.name) in there]
     gone = [thing for thing in found if thing.is_ours and not any(thing is one for one in kept)]
     order = list(Kind)
-    made = [change for thing in wanted for change in _made(thing, there.get((thing.kind, thing.name)))]
+    made = [change for thing in wanted for change in _changes_of(thing, there.get((thing.kind, thing.name)))]
     removed = sorted(gone, key=lambda thing: (-order.index(thing.kind), thing.name))
     return [*sorted(made, key=lambda change: order.index(change.thing.kind)), *(Change("remove", t) for t in removed)]
 
 
-def _made(thing: Thing, found: Thing | None) -> Iterator[Change]:
+def _changes_of(thing: Thing, found: Thing | None) -> Iterator[Change]:
     if found is None:
         yield Change("create", thing)
         return

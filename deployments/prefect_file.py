@@ -6,14 +6,14 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from deployments.declared import Declared, Deployment
-from deployments.marks import Document, Place, read
+from deployments.declaration import Declared, Deployment
 from deployments.parameters import schema_of, wrong_parameters
+from deployments.yaml_document import Document, Place, read
 
 FILE = Path(__file__).resolve().parents[1] / "prefect.yaml"
 
 
-def declared(path: Path = FILE) -> Declared:
+def read_declaration(path: Path = FILE) -> Declared:
     """Read and check prefect.yaml; errors: NotFound, Misdeclared with the line of the first thing wrong."""
     document = read(path)
     try:

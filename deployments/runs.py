@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deployments.parameters import wrong_parameters
-from deployments.server import pages, sent
+from deployments.server import pages, send
 from lakehouse import errors
 from lakehouse.errors import LakehouseError, NotFound, WrongUse
 
@@ -19,7 +19,7 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 Row = dict[str, Any]
 
 
-def deployed(client: "SyncPrefectClient") -> list[Row]:
+def list_deployments(client: "SyncPrefectClient") -> list[Row]:
     """List the deployments of the server by their full names."""
     flows = {flow["id"]: flow["name"] for flow in pages(client, "/flows/filter")}
     rows = [
@@ -30,14 +30,14 @@ def deployed(client: "SyncPrefectClient") -> list[Row]:
 
 def recent(client: "SyncPrefectClient", limit: int) -> list[Row]:
     """List the last runs that began or wait now, newest first."""
-    names = {one["id"]: one["full_name"] for one in deployed(client)}
+    names = {one["id"]: one["full_name"] for one in list_deployments(client)}
     flows = {flow["id"]: flow["name"] for flow in pages(client, "/flows/filter")}
     due = {"state": {"type": {"any_": [*ENDED, "RUNNING", "PENDING", "CANCELLING", "PAUSED"]}}}
     waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": {"before_": _now()}}
     rows = [
         run
         for asked in (due, waiting)
-        for run in sent(
+        for run in send(
             client,
             "POST",
             "/flow_runs/filter",
@@ -63,9 +63,9 @@ def asked_parameters(given: Sequence[str]) -> dict[str, object]:
     return found
 
 
-def begun(client: "SyncPrefectClient", name: str, parameters: Mapping[str, object]) -> Row:
+def begin_run(client: "SyncPrefectClient", name: str, parameters: Mapping[str, object]) -> Row:
     """Begin a run of a deployment; errors: NotFound, and WrongUse for what its flow does not take. Then none begins."""
-    there = {one["full_name"]: one for one in deployed(client)}
+    there = {one["full_name"]: one for one in list_deployments(client)}
     if name not in there:
         raise NotFound("deployment", name, list(there))
     chosen = there[name]
@@ -73,7 +73,7 @@ def begun(client: "SyncPrefectClient", name: str, parameters: Mapping[str, objec
     for wrong, reason in wrong_parameters(chosen["parameter_openapi_schema"], given):
         raise WrongUse(f"--param {wrong}", parameters.get(wrong), f"one that {name} takes: {reason}")
     body = {"parameters": given, "state": {"type": "SCHEDULED"}}
-    run: Row = sent(client, "POST", f"/deployments/{chosen['id']}/create_flow_run", body)
+    run: Row = send(client, "POST", f"/deployments/{chosen['id']}/create_flow_run", body)
     return run | {"deployment": name, "work_pool_name": chosen["work_pool_name"]}
 
 
@@ -82,11 +82,11 @@ def has_worker(client: "SyncPrefectClient", pool: str) -> bool:
     return any(worker["status"] == "ONLINE" for worker in pages(client, f"/work_pools/{pool}/workers/filter"))
 
 
-def watched(client: "SyncPrefectClient", run_id: str, tell: Callable[[str], None]) -> Row:
+def watch_run(client: "SyncPrefectClient", run_id: str, tell: Callable[[str], None]) -> Row:
     """Tell a run's states and log lines until it has ended; give it as it then is."""
     state, lines = "", 0
     while True:
-        run: Row = sent(client, "GET", f"/flow_runs/{run_id}")
+        run: Row = send(client, "GET", f"/flow_runs/{run_id}")
         for line in _logs(client, run_id, lines):
             lines += 1
             tell(f"  {line}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PAGE = 200
 
 
-def sent(client: "SyncPrefectClient", method: Any, path: Any, body: object = None) -> Any:
+def send(client: "SyncPrefectClient", method: Any, path: Any, body: object = None) -> Any:
     """Send a request, and give what is answered; errors: ServiceDown, also when the server refuses."""
     import httpx
     from prefect.exceptions import PrefectHTTPStatusError
@@ -34,7 +34,7 @@ def pages(client: "SyncPrefectClient", path: str, **asked: object) -> Iterator[d
     """Give every row of a listing; errors: ServiceDown."""
     offset = 0
     while True:
-        rows = sent(client, "POST", path, {"limit": PAGE, "offset": offset, **asked})
+        rows = send(client, "POST", path, {"limit": PAGE, "offset": offset, **asked})
         yield from rows
         if len(rows) < PAGE:
             return

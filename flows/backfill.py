@@ -9,15 +9,14 @@ from typing import Literal
 import pyarrow as pa
 from prefect import flow
 
-from flows.commands.run import FLOW
-from flows.orchestration.tasks import conducted
-from flows.report.events import error_console
-from flows.run.changes import News, deliveries, news
-from flows.run.request import Order, ordered
-from flows.run.resources import lasting
-from flows.run.steps import medallion
+from flows.orchestration.tasks import run_as_flow
+from flows.run.changes import Changes, deliveries, find_changes
+from flows.run.console import error_console
+from flows.run.request import MAIN_FLOW, RunRequest, new_request
+from flows.run.resources import kept_open
+from flows.run.steps import run_medallion
 from lakehouse.errors import BadInput, WrongUse
-from lakehouse.parameters import validated_among
+from lakehouse.parameters import parameters_among
 from lakehouse.settings import load_settings
 from lakehouse.sources.admission import heads_of
 from lakehouse.sources.days import Span, span_of
@@ -52,26 +51,26 @@ def backfill(
     nothing new. What is in the lakehouse does not wait any more, so a second start goes on where the first one ended. A
     day that fails or is blocked ends the flow; those before it stay published.
     """
-    parameters = validated_among(locals())
+    parameters = parameters_among(locals())
     if first_day and last_day and first_day > last_day:
         raise WrongUse("first_day", first_day.isoformat(), f"no later than last_day, {last_day.isoformat()}")
     settings = load_settings()
     gathered = Gathered()
-    begin = partial(ordered, "backfill", settings, source=None, sync=sync_to_frontend)
-    waiting = spans(news(begin(parameters), gathered.all))
+    begin = partial(new_request, "backfill", settings, source=None, sync=sync_to_frontend)
+    waiting = spans(find_changes(begin(parameters), gathered.all))
     within = {source: span for source, span in waiting.items() if span and _is_within(span, first_day, last_day)}
     _tell_left(gathered.found, waiting, within)
     days = sorted({span[1] for span in within.values()}, reverse=order == "newest_first")
     steps = [[day] for day in days] if releases == "one_a_day" else [days] if days else []
     left, published = set(waiting), list[int | None]()
     on_the_way = parameters.model_copy(update={"min_rows_threshold": 0})
-    with lasting(settings) as means:
+    with kept_open(settings) as resources:
         for step in steps:
             left -= {source for source, span in within.items() if span[1] in step}
             error_console().print(f"backfill {', '.join(map(str, step))}", soft_wrap=True)
             look = _look(gathered, frozenset(left))
             asked = parameters if step == steps[-1] else on_the_way
-            published.append(conducted(begin(asked), partial(medallion, look=look, means=means)))
+            published.append(run_as_flow(begin(asked), partial(run_medallion, look=look, resources=resources)))
     return published
 
 
@@ -82,17 +81,17 @@ class Gathered:
     found: list[Delivery] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
 
-    def all(self, order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+    def all(self, request: RunRequest, known: pa.Table) -> tuple[list[Delivery], set[str]]:
         """Gather all of it."""
-        self.found, self.deleted = deliveries(order, known)
+        self.found, self.deleted = deliveries(request, known)
         return self.found, self.deleted
 
-    def but(self, left: frozenset[int], _order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+    def but(self, left: frozenset[int], _request: RunRequest, known: pa.Table) -> tuple[list[Delivery], set[str]]:
         """Give what was gathered but for some sources; what was deleted is deleted once."""
         return [one for one in self.found if one.source_id not in left], self.deleted & heads_of(known).keys()
 
 
-def spans(found: News) -> Waiting:
+def spans(found: Changes) -> Waiting:
     """Give the transactions sources that wait, each with its first and last day."""
     new = [one for one in found.admission.new if one.entity == "transactions"]
     try:
@@ -106,12 +105,12 @@ def _is_within(span: Span, first: date | None, last: date | None) -> bool:
     return (first is None or first <= span[0]) and (last is None or span[1] <= last)
 
 
-def _look(gathered: Gathered, left: frozenset[int]) -> Callable[[Order], News]:
+def _look(gathered: Gathered, left: frozenset[int]) -> Callable[[RunRequest], Changes]:
     """Look at what was delivered but for what is left, under the key that an ordinary run has."""
 
-    def look(order: Order) -> News:
-        seen = news(order, partial(gathered.but, left))
-        return replace(seen, run_key=replace(order, flow=FLOW).key(seen.inputs_hash))
+    def look(request: RunRequest) -> Changes:
+        seen = find_changes(request, partial(gathered.but, left))
+        return replace(seen, run_key=replace(request, flow=MAIN_FLOW).key(seen.inputs_hash))
 
     return look
 

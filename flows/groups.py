@@ -4,10 +4,10 @@ from functools import partial
 
 from prefect import flow
 
-from flows.orchestration.tasks import conducted
-from flows.run.request import ordered
-from flows.run.steps import single_group
-from lakehouse.parameters import Parameters, validated
+from flows.orchestration.tasks import run_as_flow
+from flows.run.request import new_request
+from flows.run.steps import run_group
+from lakehouse.parameters import Parameters, new_parameters
 from lakehouse.releases import release
 from lakehouse.settings import Settings, load_settings
 from lakehouse.storage.tables import Storage
@@ -16,19 +16,19 @@ from lakehouse.storage.tables import Storage
 @flow(name="executive-summary")
 def executive_summary(sync_to_frontend: bool = False) -> int | None:
     """Build and publish the group summary; give the release."""
-    return _conducted("executive-summary", "summary", sync_to_frontend)
+    return _run("executive-summary", "summary", sync_to_frontend)
 
 
 @flow(name="analytics")
 def analytics(sync_to_frontend: bool = False) -> int | None:
     """Build and publish the group analytics; give the release."""
-    return _conducted("analytics", "analytics", sync_to_frontend)
+    return _run("analytics", "analytics", sync_to_frontend)
 
 
 @flow(name="clustering")
 def clustering(n_clusters: int = 4, sync_to_frontend: bool = False) -> int | None:
     """Build and publish the group clustering; give the release."""
-    return _conducted("clustering", "clustering", sync_to_frontend, n_clusters=n_clusters)
+    return _run("clustering", "clustering", sync_to_frontend, n_clusters=n_clusters)
 
 
 @flow(name="recommendations")
@@ -40,7 +40,7 @@ def recommendations(
 ) -> int | None:
     """Build and publish the group recommendations; give the release."""
     asked = {"min_support": min_support, "min_confidence": min_confidence, "max_itemset_size": max_itemset_size}
-    return _conducted("recommendations", "recommendations", sync_to_frontend, **asked)
+    return _run("recommendations", "recommendations", sync_to_frontend, **asked)
 
 
 def parameters_for(settings: Settings, **asked: float) -> Parameters:
@@ -49,10 +49,10 @@ def parameters_for(settings: Settings, **asked: float) -> Parameters:
     Errors: NothingPublished, WrongUse.
     """
     last = release.latest(Storage(settings.root)).parameters
-    return validated(**{**last, "enable_quality_checks": True, **asked})
+    return new_parameters(**{**last, "enable_quality_checks": True, **asked})
 
 
-def _conducted(flow_name: str, group: str, sync: bool, **asked: float) -> int | None:
+def _run(flow_name: str, group: str, sync: bool, **asked: float) -> int | None:
     settings = load_settings()
-    order = ordered(flow_name, settings, parameters_for(settings, **asked), sync=sync)
-    return conducted(order, partial(single_group, group))
+    request = new_request(flow_name, settings, parameters_for(settings, **asked), sync=sync)
+    return run_as_flow(request, partial(run_group, group))

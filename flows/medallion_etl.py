@@ -4,10 +4,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.orchestration.tasks import conducted
-from flows.run.request import ordered
-from flows.run.steps import medallion
-from lakehouse.parameters import validated_among
+from flows.orchestration.tasks import run_as_flow
+from flows.run.request import new_request
+from flows.run.steps import run_medallion
+from lakehouse.parameters import parameters_among
 from lakehouse.settings import load_settings
 
 
@@ -27,6 +27,8 @@ def medallion_etl(
 
     With `source_path`, its products/ files are loaded into PostgreSQL first.
     """
-    parameters = validated_among(locals())
+    parameters = parameters_among(locals())
     source = Path(source_path) if source_path else None
-    return conducted(ordered("medallion-etl", load_settings(), parameters, source, sync_to_frontend), medallion)
+    return run_as_flow(
+        new_request("medallion-etl", load_settings(), parameters, source, sync_to_frontend), run_medallion
+    )

@@ -1,0 +1,1 @@
+"""Images, jars, first start, and the real services as plain processes."""

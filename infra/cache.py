@@ -16,7 +16,7 @@ class Cache(BaseSettings):
     xdg_cache_home: Path = Path.home() / ".cache"
 
 
-def kept(name: str, make: Callable[[Path], None]) -> Path:
+def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
     """Give the folder of that name, which `make` fills the first time: whole, or not there."""
     folder = Cache().xdg_cache_home / "sales-lakehouse" / name
     if folder.is_dir():

@@ -21,7 +21,7 @@ COMPOSE_PROFILES=storage,database,prefect,spark
 """
 
 
-def written(file: Path, compose: Path = PROJECT / "docker-compose.yml") -> list[str]:
+def write_environment(file: Path, compose: Path = PROJECT / "docker-compose.yml") -> list[str]:
     """Write the file, which only its owner may read; give the names of the variables. Errors: FileExistsError."""
     names = sorted(set(WANTED.findall(compose.read_text(encoding="utf-8"))))
     number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -34,7 +34,7 @@ def main() -> int:
     """Write .env in the checkout; give the exit code."""
     file = PROJECT / ".env"
     try:
-        names = written(file)
+        names = write_environment(file)
     except FileExistsError:
         print(
             f"{file} exists: it was left as it is. Move it away for new secrets; services keep the old.",

@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 
 import pyspark
 
-from infra.cache import kept
+from infra.cache import cached_folder
 from lakehouse.engine.spark_server import installed_java
 from lakehouse.errors import BadInput, LakehouseError, ServiceDown
 
@@ -42,7 +42,7 @@ def jars() -> list[Jar]:
 
 def folder_of_jars() -> Path:
     """Give the folder of the jars, fetched the first time; errors: ServiceDown, BadInput naming a wrong jar."""
-    folder = kept(f"jars-{sha256(LIST.read_bytes()).hexdigest()[:12]}", _fetch)
+    folder = cached_folder(f"jars-{sha256(LIST.read_bytes()).hexdigest()[:12]}", _fetch)
     for jar in jars():
         _hold(folder / jar.file, jar)
     return folder

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-import lakehouse
 from lakehouse.errors import NotFound
 from lakehouse.table import Layer, Table
 
@@ -67,7 +67,7 @@ def tables(layer: Layer | None = None, group: str | None = None) -> tuple[Table,
     return tuple(t for t in chosen if layer in (None, t.layer) and group in (None, t.group))
 
 
-def released() -> tuple[Table, ...]:
+def released_tables() -> tuple[Table, ...]:
     """Give the tables a release names a version of: all but the logs."""
     return tuple(t for t in tables() if not t.is_log)
 
@@ -89,7 +89,7 @@ def downstream(name: str) -> frozenset[str]:
 
 def _modules() -> list[str]:
     prefixes = tuple(f"lakehouse.{layer}." for layer in LAYERS)
-    walk = pkgutil.walk_packages(lakehouse.__path__, "lakehouse.")
+    walk = pkgutil.walk_packages([str(Path(__file__).parent)], "lakehouse.")
     return sorted(m.name for m in walk if m.name.startswith(prefixes) and not m.ispkg)
 
 

@@ -23,7 +23,7 @@ class Parameters(BaseModel):
     max_itemset_size: int = Field(3, ge=1, le=5, description="Most products of an itemset.")
 
 
-def validated(**given: object) -> Parameters:
+def new_parameters(**given: object) -> Parameters:
     """Make parameters; errors: WrongUse naming the first wrong one and what it must be."""
     try:
         return Parameters.model_validate(given)
@@ -34,6 +34,6 @@ def validated(**given: object) -> Parameters:
         raise WrongUse(name, first["input"], limits) from None
 
 
-def validated_among(given: Mapping[str, object]) -> Parameters:
+def parameters_among(given: Mapping[str, object]) -> Parameters:
     """Make parameters of the values that are named like one, as arguments of a flow are; errors: WrongUse."""
-    return validated(**{name: given[name] for name in Parameters.model_fields if name in given})
+    return new_parameters(**{name: given[name] for name in Parameters.model_fields if name in given})

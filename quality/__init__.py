@@ -1,0 +1,1 @@
+"""Is it right? What may block a release."""

@@ -60,7 +60,7 @@ def volume_gate(storage: Storage, version: int, parameters: Parameters) -> list[
     return [Verdict(name, version, check, "critical", enough, f"{total} receipts", 0.0), *_unusual(days, version)]
 
 
-def broken(verdicts: Iterable[Verdict]) -> list[str]:
+def broken_gates(verdicts: Iterable[Verdict]) -> list[str]:
     """Give a sentence for each critical verdict that failed."""
     failed = [v for v in verdicts if v.severity == "critical" and not v.passed]
     return [f"{v.table} (version {v.version}): it is not true that {v.check}: {v.observed}." for v in failed]

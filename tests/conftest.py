@@ -1,35 +1,40 @@
 """What tests share: engines that start once, homes of their own, an environment without the developer's settings."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from rich.console import Console
 from xdist.scheduler import LoadFileScheduling
 
 from flows.report.events import Events
+from flows.report.recorded import plain_step, run_recorded
 from flows.report.report import RunFacts
-from flows.run.recorded import carried_out, direct
-from flows.run.request import ordered
-from flows.run.steps import medallion
+from flows.run.request import new_request
+from flows.run.steps import run_medallion
 from lakehouse.engine.session import Engine, start
 from lakehouse.engine.spark_server import installed_java
 from lakehouse.errors import ServiceDown
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.settings import Settings, load_settings
 from quality.suites.worker import Worker
+from tests.examples import register_profiles
+from tests.file_systems import ONLY_ROOT_MOUNTS
 from tests.histories.world import Kept
 from tests.reference import MISSING
-from tests.stack.reasons import NO_COMPOSE, NO_MINIO
+from tests.stack.reasons import NO_COMPOSE
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
-ALLOWED_SKIPS = (MISSING, NO_COMPOSE, NO_MINIO, "root may read everything", "no file system can be mounted here")
+ALLOWED_SKIPS = (  # what is not of this machine, and what only root can try or root cannot
+    *(MISSING, NO_COMPOSE),
+    *(ONLY_ROOT_MOUNTS, "only root runs the server as somebody else", "root may read everything"),
+)
 FOREIGN = ("LAKEHOUSE_", "POSTGRES_", "PREFECT_")
-OURS = ("LAKEHOUSE_NO_SKIPS", "LAKEHOUSE_REFERENCE_DATA", "LAKEHOUSE_HISTORIES")
+OURS = ("LAKEHOUSE_REFERENCE_DATA", "LAKEHOUSE_HISTORIES")
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # small tables: compiling well costs more than it saves
 
 ONE_BY_ONE = ("tests/histories/test_histories.py", "tests/histories/test_storage_faults.py")
@@ -45,8 +50,10 @@ for name in list(os.environ):  # before a test module is imported: some librarie
         del os.environ[name]
 os.environ["JDK_JAVA_OPTIONS"] = SMALL_JVM
 os.environ["TOKIO_WORKER_THREADS"] = "1"  # engines here have little to do, and handing it around costs
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")  # properties hold however slow it is
+register_profiles()
+# Whoever began the tests may ignore interrupts (a script in the background, some CI), and what is begun would inherit
+# that. With Python's own handler here, what is begun has the default one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -113,8 +120,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _held_to_run(report: Report) -> Report:
-    """Where nothing may be skipped, make a skip a failure, unless its reason is an allowed one."""
-    if os.environ.get("LAKEHOUSE_NO_SKIPS") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+    """In continuous integration make a skip a failure, unless its reason is an allowed one."""
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         said = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         reason = str(said).removeprefix("Skipped: ")
         if reason not in ALLOWED_SKIPS:
@@ -125,9 +132,9 @@ def _held_to_run(report: Report) -> Report:
 def run_lakehouse(home: Path, source: Path | None, engine: str = "sail", **parameters: object) -> RunFacts:
     """Run the main job in this process, without Prefect; errors are the job's own."""
     settings = load_settings(lakehouse_home=home, engine=engine, settle_seconds=0)
-    order = ordered("medallion-etl", settings, validated(**parameters), source)
-    events = Events(settings.logs, order.flow, order.run_id, Console(file=StringIO()))
-    return carried_out(order, events, direct(events), medallion, lambda _: None)
+    request = new_request("medallion-etl", settings, new_parameters(**parameters), source)
+    events = Events(settings.logs, request.flow, request.run_id, Console(file=StringIO()))
+    return run_recorded(request, events, plain_step(events), run_medallion, lambda _: None)
 
 
 def _started(name: str, home: Path) -> Iterator[Engine]:

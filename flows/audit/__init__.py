@@ -1,0 +1,1 @@
+"""Releases compared with each other and with what their sources give."""

@@ -56,7 +56,7 @@ class FigureChange:
 
 
 @dataclass(frozen=True)
-class MadeWith:
+class ParameterChange:
     """A parameter, or the version of the code, that the releases were made with."""
 
     name: str
@@ -70,7 +70,7 @@ class Differences:
 
     before: int
     after: int
-    made_with: list[MadeWith]
+    made_with: list[ParameterChange]
     tables: list[TableChange]
     totals: list[FigureChange]
     months: list[PeriodChange]
@@ -82,7 +82,7 @@ def differences(before: Snapshot, after: Snapshot) -> Differences:
 
     Errors: StorageFailed.
     """
-    names = [t for t in catalog.released() if _may_differ(t, before.release, after.release)]
+    names = [t for t in catalog.released_tables() if _may_differ(t, before.release, after.release)]
     import duckdb  # a module that keeps it is told of as a leak when the interpreter ends
 
     with duckdb.connect() as database:
@@ -99,7 +99,7 @@ def differences(before: Snapshot, after: Snapshot) -> Differences:
         return Differences(
             before.release.release_id,
             after.release.release_id,
-            _made_with(before.release, after.release),
+            _changed_parameters(before.release, after.release),
             changed,
             _totals(before, after) if TOTALS in touched else [],
             _period_changes(database, "month") if sold else [],
@@ -116,13 +116,13 @@ def _may_differ(table: Table, before: Release, after: Release) -> bool:
 
 def _offer(database: "DuckDBPyConnection", table: Table, before: Snapshot, after: Snapshot) -> set[str]:
     """Make a table's two versions known as `before` and `after`; give the columns they share."""
-    opened = {"before": _opened(before, table), "after": _opened(after, table)}
+    opened = {"before": _dataset(before, table), "after": _dataset(after, table)}
     for name, rows in opened.items():
         database.register(name, rows)
     return set(opened["before"].schema.names) & set(opened["after"].schema.names)
 
 
-def _opened(snapshot: Snapshot, table: Table) -> Dataset:
+def _dataset(snapshot: Snapshot, table: Table) -> Dataset:
     return snapshot.storage.dataset(table, snapshot.release.tables.get(table.qualified_name, 0))  # 0 is empty
 
 
@@ -164,11 +164,11 @@ def _totals(before: Snapshot, after: Snapshot) -> list[FigureChange]:
 
 
 def _only_row(snapshot: Snapshot) -> dict[str, int]:
-    rows: list[dict[str, int]] = _opened(snapshot, catalog.entry(TOTALS).table).to_table().to_pylist()
+    rows: list[dict[str, int]] = _dataset(snapshot, catalog.entry(TOTALS).table).to_table().to_pylist()
     return rows[0] if rows else {}
 
 
-def _made_with(before: Release, after: Release) -> list[MadeWith]:
+def _changed_parameters(before: Release, after: Release) -> list[ParameterChange]:
     was = before.parameters | {"code_version": before.code_version}
     now = after.parameters | {"code_version": after.code_version}
-    return [MadeWith(n, was.get(n), now.get(n)) for n in sorted({*was, *now}) if was.get(n) != now.get(n)]
+    return [ParameterChange(n, was.get(n), now.get(n)) for n in sorted({*was, *now}) if was.get(n) != now.get(n)]

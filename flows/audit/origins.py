@@ -34,7 +34,7 @@ def sources_of(opened: Snapshot, folder: Path) -> tuple[list[Delivery], list[Ori
     missing = [row for row in rows if found[row["source_id"]] is None]
     for entity in BRONZE:
         _write_lines(opened, entity, [row["source_id"] for row in missing if row["entity"] == entity], folder)
-    deliveries = [found[row["source_id"]] or _restored(row, folder) for row in rows]
+    deliveries = [found[row["source_id"]] or _restored_delivery(row, folder) for row in rows]
     origins = [Origin(row["path"], FILE if found[row["source_id"]] else LINES) for row in rows]
     return deliveries, origins
 
@@ -45,7 +45,7 @@ def _at_its_place(row: Mapping[str, Any]) -> Delivery | None:
     return found if found.sha256 == row["sha256"] and not found.is_changing else None
 
 
-def _restored(row: Mapping[str, Any], folder: Path) -> Delivery:
+def _restored_delivery(row: Mapping[str, Any], folder: Path) -> Delivery:
     """Name the file made of a source's lines; it has bytes of its own, and all of them are to be read."""
     file = _file_of(row["source_id"], folder)
     return Delivery(row["entity"], row["path"], str(file), row["sha256"], file.stat().st_size)

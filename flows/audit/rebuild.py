@@ -13,15 +13,15 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from flows.audit.origins import LINES, Origin, sources_of
-from flows.run.attempt import REFERENCE_TABLES, RULED, Attempt, attempt
-from flows.run.changes import News
-from flows.run.counting import counted_before
-from flows.run.request import Step, ordered
-from flows.run.resources import checking
+from flows.run.attempt import REFERENCE_TABLES, RULED, RunTransaction, open_transaction
+from flows.run.changes import Changes
+from flows.run.counting import known_count
+from flows.run.request import Step, new_request
+from flows.run.resources import quality_worker
 from lakehouse import catalog
 from lakehouse.errors import StorageFailed, WrongUse
 from lakehouse.ops import sources
-from lakehouse.parameters import Parameters, validated
+from lakehouse.parameters import Parameters, new_parameters
 from lakehouse.releases import release
 from lakehouse.releases.release import Release, Snapshot
 from lakehouse.releases.retention import GRACE
@@ -67,7 +67,7 @@ class Part:
     groups: tuple[str, ...]
 
 
-def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> Rebuilt:
+def recompute(settings: Settings, opened: Snapshot, home: Path, step: Step) -> Rebuilt:
     """Recompute a release in a home of its own; the lakehouse itself is only read.
 
     A source's lines are read from its file while that holds the bytes that were delivered, else taken from the bronze
@@ -79,31 +79,31 @@ def recomputed(settings: Settings, opened: Snapshot, home: Path, step: Step) -> 
     parts = parts_of(published, makers, partial(_has_same_decisions, opened))
     here = {"lakehouse_home": home, "lakehouse_root": "", "spark_remote": ""}  # a Spark elsewhere sees no folder here
     scratch = settings.model_copy(update=here)
-    order = ordered("rebuild", scratch, _asked(published))
+    request = new_request("rebuild", scratch, _parameters_of(published))
     deliveries, origins = step("sources", lambda: sources_of(opened, home / "sources"))
     restored = {d.source_id for d, o in zip(deliveries, origins, strict=True) if o.taken_from == LINES}
     known = {n: c for n, c in earlier_counts(opened.storage, published.tables).items() if n in restored}
-    admission = admit(sources.TABLE.arrow_schema.empty_table(), deliveries, order.run_id, order.started_at)
-    found = News(None, admission, published.inputs_hash, order.key(published.inputs_hash))
+    admission = admit(sources.TABLE.arrow_schema.empty_table(), deliveries, request.run_id, request.started_at)
+    found = Changes(None, admission, published.inputs_hash, request.key(published.inputs_hash))
     digests: dict[str, str] = {}
-    with checking(order) as checks, order.leased() as lease:
-        order = replace(order, storage=lease.storage)
-        base = step("begin", lambda: release.begin(order.storage, order.run_id, lease))
-        with attempt(order, base, checks) as work:
+    with quality_worker(request) as checks, request.take_lease() as lease:
+        request = replace(request, storage=lease.storage)
+        base = step("begin", lambda: release.begin(request.storage, request.run_id, lease))
+        with open_transaction(request, base, checks) as work:
             _give(work, opened)
             step("bronze", lambda: work.land(found))
             work.counts |= {
-                d.source_id: (d, counted_before(known[d.source_id]._replace(bytes=d.bytes), d))
+                d.source_id: (d, known_count(known[d.source_id]._replace(bytes=d.bytes), d))
                 for d in deliveries
                 if d.source_id in known
             }
             step("rules", lambda: work.keep_rules(found))
             step("ledger", partial(work.account, found))
             for part in parts:
-                digests |= step(f"gold {' '.join(part.groups)}", partial(_built, work, part))
+                digests |= step(f"gold {' '.join(part.groups)}", partial(_build, work, part))
             step("publish", lambda: work.publish(found))
     codes = {history[number].code_version for number in published.groups.values()} | {published.code_version}
-    return Rebuilt(published, origins, _compared(published, digests), sorted(codes - {code_version()}))
+    return Rebuilt(published, origins, _comparisons(published, digests), sorted(codes - {code_version()}))
 
 
 def parts_of(
@@ -114,10 +114,10 @@ def parts_of(
     `makers` are the releases that made the groups. A group that failed, and so is as of a release with other sources
     or decisions, is in no part: its own release rebuilds it.
     """
-    parts: dict[Parameters, list[str]] = {_asked(published): []}
+    parts: dict[Parameters, list[str]] = {_parameters_of(published): []}
     for group, made in sorted(makers.items()):
         if made.inputs_hash == published.inputs_hash and has_same_decisions(made):
-            parts.setdefault(_asked(made), []).append(group)
+            parts.setdefault(_parameters_of(made), []).append(group)
     return [Part(parameters, tuple(groups)) for parameters, groups in reversed(parts.items())]
 
 
@@ -159,11 +159,11 @@ def facts_of(found: Rebuilt) -> dict[str, object]:
     }
 
 
-def _asked(made: Release) -> Parameters:
-    return validated(**(made.parameters | UNGATED))
+def _parameters_of(made: Release) -> Parameters:
+    return new_parameters(**(made.parameters | UNGATED))
 
 
-def _given() -> list[Table]:
+def _decision_tables() -> list[Table]:
     """Name the tables that builds read and none makes, besides the sources: what people decided."""
     read = {given.qualified_name for entry in catalog.entries() for given in entry.table.inputs.values()}
     recorded = [entry.table for entry in catalog.entries() if entry.build is None and not entry.table.is_log]
@@ -173,30 +173,30 @@ def _given() -> list[Table]:
 def _has_same_decisions(opened: Snapshot, made: Release) -> bool:
     """Compare rows where versions differ, because a restored one has the rows of another. One that is gone differs."""
 
-    def decided(table: Table, version: int) -> pa.Table:
+    def decisions(table: Table, version: int) -> pa.Table:
         return opened.storage.rows(table, version).sort_by([(key, "ascending") for key in table.keys])
 
     def is_same(table: Table) -> bool:
         one, other = (by.tables.get(table.qualified_name, 0) for by in (made, opened.release))  # 0 is empty
-        return one == other or bool(decided(table, one).equals(decided(table, other)))
+        return one == other or bool(decisions(table, one).equals(decisions(table, other)))
 
     try:
-        return all(map(is_same, _given()))
+        return all(map(is_same, _decision_tables()))
     except StorageFailed:
         return False
 
 
-def _give(work: Attempt, opened: Snapshot) -> None:
+def _give(work: RunTransaction, opened: Snapshot) -> None:
     """Take over what people decided, as the release has it."""
-    for table in _given():
+    for table in _decision_tables():
         if table.qualified_name in opened.release.tables:
             rows = opened.rows(table.qualified_name).to_reader()
-            work.shop.versions[table.qualified_name] = work.order.storage.write(table, rows, work.order.run_id)
+            work.context.versions[table.qualified_name] = work.request.storage.write(table, rows, work.request.run_id)
 
 
-def _built(work: Attempt, part: Part) -> dict[str, str]:
+def _build(work: RunTransaction, part: Part) -> dict[str, str]:
     """Build silver and gold with the parameters of a part; give the digests of its groups' tables."""
-    work.shop = replace(work.shop, parameters=part.parameters)
+    work.context = replace(work.context, parameters=part.parameters)
     asked = {t.qualified_name for group in part.groups for t in catalog.tables(Layer.GOLD, group)}
     made = [t for layer in (Layer.SILVER, Layer.GOLD) for t in catalog.tables(layer)]
     needed = [t for t in made if asked & {t.qualified_name, *catalog.downstream(t.qualified_name)}]
@@ -206,7 +206,7 @@ def _built(work: Attempt, part: Part) -> dict[str, str]:
     return {name: work.written[name].digest or "" for name in asked}
 
 
-def _compared(published: Release, digests: Mapping[str, str]) -> list[Comparison]:
+def _comparisons(published: Release, digests: Mapping[str, str]) -> list[Comparison]:
     groups = {t.qualified_name: t.group for t in catalog.tables(Layer.GOLD)}
     return [_comparison(published, name, groups.get(name), digests.get(name)) for name in sorted(published.digests)]
 

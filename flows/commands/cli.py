@@ -17,9 +17,9 @@ from rich.markup import escape
 
 import lakehouse
 from flows.commands import comparing, keeping, quarantine, reading
-from flows.commands.output import show, show_one
+from flows.commands.output import print_facts, print_table
 from lakehouse.errors import LakehouseError, WrongUse
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.settings import load_settings
 from lakehouse.sources.landing import writable
 
@@ -115,7 +115,7 @@ def run(
         "min_confidence": min_confidence,
         "max_itemset_size": max_itemset_size,
     }
-    parameters, settings = validated(**asked), load_settings()
+    parameters, settings = new_parameters(**asked), load_settings()
     from flows.commands.run import run_directly, run_with_prefect
 
     if prefect:
@@ -135,24 +135,24 @@ def load(
     from lakehouse.sources.postgres_load import load as load_files
 
     counts = load_files(load_settings(), source, truncate, transactions)
-    show([{"table": name, **asdict(count)} for name, count in counts.items()], as_json)
+    print_table([{"table": name, **asdict(count)} for name, count in counts.items()], as_json)
 
 
 @app.command()
 def rollback(number: Annotated[int, typer.Argument(metavar="R", help="The release to go back to.")]) -> None:
     """Publish an older release as the newest, with its exports."""
     from flows.report.facts import record
-    from flows.run.request import ordered
+    from flows.run.request import new_request
     from flows.run.steps import export
     from lakehouse.releases import release
 
-    order = ordered("rollback", load_settings(), validated())
-    release.at(order.storage, number)
-    with order.leased() as lease:
-        published = release.roll_back(order.storage, number, lease, datetime.now(UTC))
-        record(order, published.run_key, "published", f"Release {published.release_id} is release {number} again.")
-        export(order.settings, release.Snapshot(order.storage, published))
-    where = order.settings.exports_address or order.settings.exports
+    request = new_request("rollback", load_settings(), new_parameters())
+    release.at(request.storage, number)
+    with request.take_lease() as lease:
+        published = release.roll_back(request.storage, number, lease, datetime.now(UTC))
+        record(request, published.run_key, "published", f"Release {published.release_id} is release {number} again.")
+        export(request.settings, release.Snapshot(request.storage, published))
+    where = request.settings.exports_address or request.settings.exports
     print(f"Release {published.release_id} is release {number} again; its exports are in {where}.")
 
 
@@ -191,16 +191,16 @@ def sample(
     """Write deterministic sample data in the source format, with every trap and a stated number of bad lines."""
     from lakehouse.sources.sample import write_sample
 
-    show_one({"into": str(into), **asdict(write_sample(into, receipts, days, stores, seed))}, as_json)
+    print_facts({"into": str(into), **asdict(write_sample(into, receipts, days, stores, seed))}, as_json)
 
 
 @app.command()
 def doctor(as_json: reading.AsJson = False) -> None:
     """Check what a run needs, and say what is missing."""
-    from flows.commands.doctor import examined
+    from flows.commands.doctor import examine
 
-    found = examined(load_settings())
-    show([finding._asdict() for finding in found], as_json)
+    found = examine(load_settings())
+    print_table([finding._asdict() for finding in found], as_json)
     if any(not finding.is_well for finding in found):
         raise typer.Exit(1)
 

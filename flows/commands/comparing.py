@@ -8,9 +8,10 @@ import typer
 
 import lakehouse
 from flows.audit.differences import differences
-from flows.commands.output import show, show_one
+from flows.commands.output import print_facts, print_table
 from flows.commands.reading import AsJson, AtRelease
-from flows.report.events import Events, error_console
+from flows.report.events import Events
+from flows.run.console import error_console
 from lakehouse.errors import DigestsDiffer
 from lakehouse.settings import load_settings
 from lakehouse.version import code_version
@@ -22,19 +23,19 @@ def rebuild(
     as_json: AsJson = False,
 ) -> None:
     """Recompute a release from its own sources, apart from the lakehouse, and compare the digests of gold."""
-    from flows.audit.rebuild import facts_of, recomputed, scratch_home
-    from flows.run.recorded import direct
+    from flows.audit.rebuild import facts_of, recompute, scratch_home
+    from flows.report.recorded import plain_step
 
     settings, opened = load_settings(), lakehouse.open(release=number).snapshot
     events = Events(settings.logs, "rebuild", f"rebuild of {opened.release.release_id}", error_console())
     with scratch_home(settings, keep) as home:
-        found = recomputed(settings, opened, home, direct(events))
+        found = recompute(settings, opened, home, plain_step(events))
     tables = [compared._asdict() for compared in found.tables]
     if as_json:
-        show_one(facts_of(found) | {"tables": tables}, as_json)
+        print_facts(facts_of(found) | {"tables": tables}, as_json)
     else:
-        show(tables, as_json)
-        show_one(facts_of(found), as_json)
+        print_table(tables, as_json)
+        print_facts(facts_of(found), as_json)
         if found.other_code:
             print(f"Other code made it: {', '.join(found.other_code)}; this is {code_version()}. Results may differ.")
     if found.different:
@@ -50,11 +51,11 @@ def diff(
     before, after = (lakehouse.open(release=number).snapshot for number in (first, second))
     found = asdict(differences(before, after))
     if as_json:
-        return show_one(found, as_json)
+        return print_facts(found, as_json)
     parts = {name: rows for name, rows in found.items() if isinstance(rows, list) and rows}
     for name, rows in parts.items():
         print(f"{name.replace('_', ' ').capitalize()}:")
-        show([row | ({"periods": _span(row["periods"])} if "periods" in row else {}) for row in rows], as_json)
+        print_table([row | ({"periods": _span(row["periods"])} if "periods" in row else {}) for row in rows], as_json)
     if not parts:
         print(f"Releases {first} and {second} hold the same.")
     return None

@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     found: str
 
 
-def examined(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[Finding]:
     """Look at everything a run needs; starts the engine for a moment, changes nothing."""
     looks: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
@@ -65,7 +65,7 @@ def _prefect(settings: Settings) -> str:
 
 
 def _tables(settings: Settings) -> str:
-    session.hold_to_readable(settings)
+    session.require_readable(settings)
     published = release.history(Storage(settings.root))
     return f"{settings.root}, {f'release {published[-1].release_id}' if published else 'no release yet'}"
 

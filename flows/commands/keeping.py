@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.output import show, show_one
+from flows.commands.output import print_facts, print_table
 from flows.commands.reading import AsJson
-from flows.run.request import hold_to_text, ordered
-from lakehouse.parameters import validated
+from flows.run.request import new_request, require_text
+from lakehouse.parameters import new_parameters
 from lakehouse.releases import release, retention
 from lakehouse.releases.pins import Change
 from lakehouse.releases.retention import Rule
@@ -24,20 +24,20 @@ def pin(
 ) -> None:
     """Keep a release until it is unpinned, whatever its age."""
     if why is not None:
-        hold_to_text("--why", why)
-    order = ordered("pin", load_settings(), validated())
-    release.at(order.storage, number)
-    with order.leased() as lease:
-        retention.pin(lease.storage, number, Change(order.run_id, _user(), order.started_at, why))
+        require_text("--why", why)
+    request = new_request("pin", load_settings(), new_parameters())
+    release.at(request.storage, number)
+    with request.take_lease() as lease:
+        retention.pin(lease.storage, number, Change(request.run_id, _user(), request.started_at, why))
     print(f"Release {number} is kept until it is unpinned.")
 
 
 def unpin(number: Number) -> None:
     """Leave a pinned release to the rule again: KEEP_DAILY and KEEP_MONTHLY."""
-    order = ordered("unpin", load_settings(), validated())
-    release.at(order.storage, number)
-    with order.leased() as lease:
-        retention.unpin(lease.storage, number, Change(order.run_id, _user(), order.started_at))
+    request = new_request("unpin", load_settings(), new_parameters())
+    release.at(request.storage, number)
+    with request.take_lease() as lease:
+        retention.unpin(lease.storage, number, Change(request.run_id, _user(), request.started_at))
     print(f"Release {number} is not pinned any more.")
 
 
@@ -47,12 +47,12 @@ def vacuum(
 ) -> None:
     """Remove the data files that no kept release needs, those of killed runs too; files of the last day stay."""
     settings = load_settings()
-    order = ordered("vacuum", settings, validated())
-    change = Change(order.run_id, _user(), order.started_at)
+    request = new_request("vacuum", settings, new_parameters())
+    change = Change(request.run_id, _user(), request.started_at)
     if dry_run:
-        found = retention.vacuum(order.storage, Rule.of(settings), change, dry_run)
+        found = retention.vacuum(request.storage, Rule.of(settings), change, dry_run)
     else:
-        with order.leased() as lease:
+        with request.take_lease() as lease:
             found = retention.vacuum(lease.storage, Rule.of(settings), change)
     tables = [{"table": n, "files": len(f), "bytes": sum(f.values())} for n, f in sorted(found.files.items())]
     facts = {
@@ -61,10 +61,10 @@ def vacuum(
         "files": sum(map(len, found.files.values())),
         "bytes": sum(sum(files.values()) for files in found.files.values()),
     }
-    show_one(facts | ({"tables": tables} if as_json else {}), as_json)
+    print_facts(facts | ({"tables": tables} if as_json else {}), as_json)
     if not as_json:
         if tables:
-            show(tables, as_json)
+            print_table(tables, as_json)
         if found.expired:
             verb = "would not be" if dry_run else "is not"
             rule = f"KEEP_DAILY={settings.keep_daily} and KEEP_MONTHLY={settings.keep_monthly}"

@@ -11,16 +11,10 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from flows.report.markup import visible
-
-LEAST_WIDTH = 160  # a terminal wraps a line that is too long for it; a line cut short is lost
-
-
-def wide_console() -> Console:
-    """Make the console of results: wide enough for an address or a path on one line."""
-    return Console(width=max(Console().width, LEAST_WIDTH), highlight=False)
+from flows.run.console import wide_console
 
 
-def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "There is nothing.") -> None:
+def print_table(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "There is nothing.") -> None:
     """Print rows of equal keys; `nothing` is said where there are none."""
     if as_json:
         print(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], ensure_ascii=False, indent=1))
@@ -30,11 +24,11 @@ def show(rows: Sequence[Mapping[str, object]], as_json: bool, nothing: str = "Th
         return
     grid = Grid(*(escape(visible(name)) for name in rows[0]), box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        grid.add_row(*(escape(_text(_as_named(name, v))) for name, v in row.items()))
+        grid.add_row(*(escape(_text(_as_identifier(name, v))) for name, v in row.items()))
     wide_console().print(grid)
 
 
-def show_one(facts: Mapping[str, object], as_json: bool) -> None:
+def print_facts(facts: Mapping[str, object], as_json: bool) -> None:
     """Print one object."""
     if as_json:
         print(json.dumps({k: _plain(v) for k, v in facts.items()}, ensure_ascii=False, indent=1))
@@ -45,7 +39,7 @@ def show_one(facts: Mapping[str, object], as_json: bool) -> None:
     wide_console().print(grid)
 
 
-def _as_named(name: str, value: object) -> object:
+def _as_identifier(name: str, value: object) -> object:
     """Give an identifier as it is: it is no amount, and is copied into queries."""
     return str(value) if name.endswith("_id") and isinstance(value, int) else value
 

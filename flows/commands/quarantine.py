@@ -7,7 +7,7 @@ import typer
 
 import lakehouse
 from flows.commands import reading
-from flows.commands.output import show
+from flows.commands.output import print_table
 from lakehouse.errors import NotFound, WrongUse
 from lakehouse.kernels.receipts import MAX_INT
 from lakehouse.ops.quarantine import RULES, STATUSES
@@ -50,7 +50,7 @@ def listing(
         rows.append({"path": source["path"], **line, "age_days": (now - source["delivered_at"]).days})
     chosen = [r for r in rows if all(wanted in (None, r[name]) for name, wanted in asked.items())]
     ordered = sorted(chosen, key=lambda r: (r["rule"], r["path"], r["line_number"]))
-    show(ordered, as_json, "No such line is in quarantine.")
+    print_table(ordered, as_json, "No such line is in quarantine.")
 
 
 @app.command()
@@ -58,8 +58,8 @@ def fix(path: SourcePath, number: LineNumber, line: Line, who: Who, why: Why) ->
     """Read a line as corrected, and publish what that changes."""
     from flows.run import decisions
 
-    reason = decisions.Reason(who, why)
-    _decide("quarantine-fix", lambda order: decisions.fix(order, path, number, line, reason))
+    reason = decisions.DecisionReason(who, why)
+    _decide("quarantine-fix", lambda request: decisions.fix(request, path, number, line, reason))
 
 
 @app.command()
@@ -74,12 +74,12 @@ def waive(
     """Accept a line, or all open lines that broke a rule, as lost, and publish that."""
     from flows.run import decisions
 
-    reason = decisions.Reason(who, why)
+    reason = decisions.DecisionReason(who, why)
     if rule is not None and path is None and number is None:
         _one_of("rule", rule, RULES)
-        _decide("quarantine-waive", lambda order: decisions.waive_rule(order, rule, of_path, reason))
+        _decide("quarantine-waive", lambda request: decisions.waive_rule(request, rule, of_path, reason))
     elif rule is None and of_path is None and path is not None and number is not None:
-        _decide("quarantine-waive", lambda order: decisions.waive(order, path, number, reason))
+        _decide("quarantine-waive", lambda request: decisions.waive(request, path, number, reason))
     else:
         given = " ".join(str(one) for one in (path, number, rule, of_path) if one is not None)
         raise WrongUse("What to waive", given, "either SOURCE_PATH and LINE_NUMBER, or --rule, alone or with --path")
@@ -97,14 +97,14 @@ def withdraw(path: SourcePath, who: Who, why: Why) -> None:
     """Take a delivered file out of every table; the same bytes stay out until others came under its path."""
     from flows.run import decisions
 
-    reason = decisions.Reason(who, why)
-    _decide("withdraw", lambda order: decisions.withdraw(order, path, reason))
+    reason = decisions.DecisionReason(who, why)
+    _decide("withdraw", lambda request: decisions.withdraw(request, path, reason))
 
 
 def _decide(flow: str, choice: "Choice") -> None:
-    from flows.run.decisions import decide
+    from flows.report.recorded import run_decision
 
-    decide(flow, load_settings(), choice)
+    run_decision(flow, load_settings(), choice)
 
 
 def _one_of(kind: str, name: str | None, known: tuple[str, ...]) -> str | None:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import typer
 
 import lakehouse
-from flows.commands.output import show, show_one
+from flows.commands.output import print_facts, print_table
 from lakehouse import catalog
 from lakehouse.engine.building import digest_of
 from lakehouse.errors import BadQuery, DigestsDiffer, NothingPublished
@@ -43,7 +43,7 @@ def status(as_json: AsJson = False) -> None:
         "last_run_ended_at": last["ended_at"],
         "last_run_message": last["message"],
     }
-    show_one(facts, as_json)
+    print_facts(facts, as_json)
 
 
 def _last_run(storage: Storage) -> dict[str, object]:
@@ -61,22 +61,23 @@ def _last_run(storage: Storage) -> dict[str, object]:
 def releases(as_json: AsJson = False) -> None:
     """List every release, oldest first, and as what it is kept, or that it is not kept, or that it expired."""
     names = ("release_id", "parent", "created_at", "published_at", "run_id", "engine", "verified", "groups")
-    listed = retention.kept_as(_storage(), Rule.of(load_settings()))
+    listed = retention.retention_reasons(_storage(), Rule.of(load_settings()))
     rows = [{n: getattr(r, n) for n in names} | {"kept_as": reasons or ["not kept"]} for r, reasons in listed]
-    show(rows, as_json, "There is no release yet.")
+    print_table(rows, as_json, "There is no release yet.")
 
 
 def ledger(number: AtRelease = None, as_json: AsJson = False) -> None:
     """Show, per source, hop and control, what was expected and what was found."""
     rows = lakehouse.open(release=number).arrow("ops.ledger").drop_columns(["run_id"])
-    show(rows.sort_by([("path", "ascending"), ("hop", "ascending"), ("control", "ascending")]).to_pylist(), as_json)
+    by = [(name, "ascending") for name in ("path", "hop", "control")]
+    print_table(rows.sort_by(by).to_pylist(), as_json)
 
 
 def tables(number: AtRelease = None, as_json: AsJson = False) -> None:
     """List the tables of a release: version, rows, what a row is."""
     opened = lakehouse.open(release=number)
     rows = [{"table": t.name, "version": t.version, "rows": t.rows, "holds": t.doc} for t in opened.tables()]
-    show(rows, as_json)
+    print_table(rows, as_json)
     if not as_json:
         print(f"Logs, which are of no release, can be asked in SQL too: {', '.join(opened.logs())}.")
 
@@ -99,7 +100,7 @@ def query(
             rows = [] if found is None else _rows(found.to_arrow_table())
         except (duckdb.Error, ArithmeticError) as error:  # a date may be beyond those of Python
             raise BadQuery(str(error).replace(HIDDEN, ".")) from None
-    show(rows, as_json, "No row.")
+    print_table(rows, as_json, "No row.")
 
 
 def _rows(found: pa.Table) -> list[dict[str, object]]:
@@ -115,7 +116,7 @@ def digest(number: AtRelease = None, as_json: AsJson = False) -> None:
     opened = lakehouse.open(release=number)
     gold = [t for t in catalog.tables(Layer.GOLD) if t.qualified_name in opened.release.digests]
     found = {t.qualified_name: digest_of(opened.storage, t, opened.release.tables[t.qualified_name]) for t in gold}
-    show([{"table": name, "digest": value} for name, value in sorted(found.items())], as_json)
+    print_table([{"table": name, "digest": value} for name, value in sorted(found.items())], as_json)
     if different := sorted(n for n, value in found.items() if value != opened.release.digests[n]):
         raise DigestsDiffer(opened.release.release_id, different)
 

@@ -8,26 +8,29 @@ from pathlib import Path
 
 from flows.orchestration.client import PROJECT, point_prefect_at
 from flows.orchestration.server import find_server, local_server, without_credentials
-from flows.report.events import Events, error_console
-from flows.run.changes import news
-from flows.run.recorded import carried_out, direct, print_summary
-from flows.run.request import Order, ordered
-from flows.run.resources import MEANS, Means
-from flows.run.steps import medallion
+from flows.report.events import Events
+from flows.report.recorded import plain_step, print_summary, run_recorded
+from flows.run.changes import find_changes
+from flows.run.console import error_console
+from flows.run.request import MAIN_FLOW, RunRequest, new_request
+from flows.run.resources import DEFAULT_RESOURCES, Resources
+from flows.run.steps import run_medallion
 from lakehouse.errors import LakehouseError, ServiceDown
 from lakehouse.parameters import Parameters
 from lakehouse.settings import Settings
 
-FLOW = "medallion-etl"
-
 
 def run_directly(
-    settings: Settings, parameters: Parameters, source: Path | None, sync: bool, means: Means = MEANS
+    settings: Settings,
+    parameters: Parameters,
+    source: Path | None,
+    sync: bool,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> None:
     """Run in this process, without a server; errors: those of the job."""
-    order = ordered(FLOW, settings, parameters, source, sync)
-    events = Events(settings.logs, FLOW, order.run_id, error_console())
-    carried_out(order, events, direct(events), partial(medallion, means=means), print_summary)
+    request = new_request(MAIN_FLOW, settings, parameters, source, sync)
+    events = Events(settings.logs, MAIN_FLOW, request.run_id, error_console())
+    run_recorded(request, events, plain_step(events), partial(run_medallion, resources=resources), print_summary)
 
 
 def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | None, sync: bool, start: bool) -> None:
@@ -36,7 +39,7 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
     Errors: ServiceDown when a server that was asked for does not start, and those of the job.
     """
     starting = _begin_server(settings) if start and find_server(settings) is None else None
-    if not _wants_server(ordered(FLOW, settings, parameters, source, sync)):
+    if not _wants_server(new_request(MAIN_FLOW, settings, parameters, source, sync)):
         return run_directly(settings, parameters, source, sync)
     if starting is not None:
         starting.join()
@@ -54,13 +57,13 @@ def run_with_prefect(settings: Settings, parameters: Parameters, source: Path | 
     return None
 
 
-def _wants_server(order: Order) -> bool:
+def _wants_server(request: RunRequest) -> bool:
     """Say whether there is anything new, or a service does not answer, which Prefect tries again.
 
     What else is in the way a run meets again, and records it.
     """
     try:
-        return not news(order).is_nothing
+        return not find_changes(request).is_nothing
     except ServiceDown:
         return True
     except LakehouseError:

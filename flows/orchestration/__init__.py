@@ -1,0 +1,1 @@
+"""Prefect at arm's length: steps as tasks, a client, the local server."""

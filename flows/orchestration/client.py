@@ -25,7 +25,7 @@ def point_prefect_at(settings: Settings, api_url: str) -> None:
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
 
 
-def connected(settings: Settings) -> "SyncPrefectClient":
+def connect(settings: Settings) -> "SyncPrefectClient":
     """Connect to the server that is named, else to this home's, which is started; errors: ServiceDown, WrongUse."""
     point_prefect_at(settings, local_server(settings))
     from prefect.client.orchestration import get_client

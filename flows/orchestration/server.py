@@ -15,7 +15,7 @@ from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.report.events import error_console
+from flows.run.console import error_console
 from lakehouse.errors import ServiceDown, StorageFailed, WrongUse
 from lakehouse.postgres.process_locks import take
 from lakehouse.settings import Settings
@@ -43,17 +43,17 @@ def local_server(settings: Settings) -> str:
     Errors: ServiceDown, WrongUse for an address that is none, StorageFailed for a home that cannot be written.
     """
     if settings.prefect_api_url:
-        return _named_server(settings.prefect_api_url)
+        return _server_at(settings.prefect_api_url)
     found = find_server(settings)
-    return found or _started_server(_folder(settings))
+    return found or _start_server(_folder(settings))
 
 
 def find_server(settings: Settings) -> str | None:
     """Give the address of the API that answers now; start nothing, wait for nothing. Errors: WrongUse."""
     if settings.prefect_api_url:
-        hold_to_address(settings.prefect_api_url)
+        require_address(settings.prefect_api_url)
         return None if _silence(settings.prefect_api_url) else settings.prefect_api_url.rstrip("/")
-    record = _recorded(_folder(settings))
+    record = _record(_folder(settings))
     if record is None or not _is_running(record) or _silence(_api_url(record)):
         return None
     return _api_url(record)
@@ -62,10 +62,10 @@ def find_server(settings: Settings) -> str | None:
 def stop_server(settings: Settings) -> bool:
     """Stop this home's server, never a named one; say whether there was one."""
     folder = _folder(settings)
-    if _recorded(folder) is None:
+    if _record(folder) is None:
         return False
     with _alone(folder):
-        record = _recorded(folder)
+        record = _record(folder)
         if record is None or not _is_running(record):
             return False
         _end(record)
@@ -77,17 +77,17 @@ def run_page(api_url: str, flow_run_id: str) -> str:
     return f"{without_credentials(api_url).rstrip('/').removesuffix('/api')}/v2/runs/flow-run/{flow_run_id}"
 
 
-def _named_server(api_url: str) -> str:
-    hold_to_address(api_url)
+def _server_at(api_url: str) -> str:
+    require_address(api_url)
     if reason := _silence(api_url):
         remedy = "Start it, correct PREFECT_API_URL, or unset it for a local server."
         raise ServiceDown(SERVICE, without_credentials(api_url), reason, remedy)
     return api_url.rstrip("/")
 
 
-def _started_server(folder: Path) -> str:
+def _start_server(folder: Path) -> str:
     with _alone(folder):
-        record = _recorded(folder)
+        record = _record(folder)
         if record is None or not _is_running(record):
             error_console().print("Starting the local Prefect server: some seconds.")
             record = _start(folder, _free_port(record))
@@ -170,7 +170,7 @@ def _silence(api_url: str) -> str:
         connection.close()
 
 
-def hold_to_address(api_url: str) -> None:
+def require_address(api_url: str) -> None:
     """See that an address is one of a server; errors: WrongUse."""
     if not _is_address(api_url):
         raise WrongUse("PREFECT_API_URL", without_credentials(api_url), "an address like http://127.0.0.1:4200/api")
@@ -198,7 +198,7 @@ def _api_url(record: Record) -> str:
     return f"http://{HOST}:{record.port}/api"
 
 
-def _recorded(folder: Path) -> Record | None:
+def _record(folder: Path) -> Record | None:
     try:
         return Record(**json.loads((folder / "server.json").read_text()))
     except (OSError, ValueError, TypeError):

@@ -11,10 +11,11 @@ from prefect.settings import PREFECT_API_URL
 from prefect.tasks import Task
 
 from flows.orchestration.server import run_page
-from flows.report.events import Events, error_console
+from flows.report.events import Events
+from flows.report.recorded import print_summary, run_recorded
 from flows.report.report import RunFacts, markdown
-from flows.run.recorded import carried_out, print_summary
-from flows.run.request import Order, Step
+from flows.run.console import error_console
+from flows.run.request import RunRequest, Step
 from flows.run.steps import Outcome
 from lakehouse.errors import ServiceDown
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 RETRY_SECONDS = (2, 10)
 
 
-def as_tasks(events: Events) -> Step:
+def prefect_step(events: Events) -> Step:
     """Run steps as Prefect tasks; only what touches a network is tried again, and only when it did not answer."""
 
     def step(name: str, work: Callable[[], T], *, retries: int = 0, minutes: float = 60) -> T:
@@ -43,10 +44,10 @@ def as_tasks(events: Events) -> Step:
     return step
 
 
-def conducted(order: Order, job: Callable[[Order, Step], Outcome]) -> int | None:
+def run_as_flow(request: RunRequest, job: Callable[[RunRequest, Step], Outcome]) -> int | None:
     """Carry out an order inside a flow run; give the release readers see. Errors: those of the job."""
-    events = Events(order.settings.logs, order.flow, order.run_id, error_console())
-    facts = carried_out(order, events, as_tasks(events), job, _published_report, page())
+    events = Events(request.settings.logs, request.flow, request.run_id, error_console())
+    facts = run_recorded(request, events, prefect_step(events), job, _publish_report, page())
     return facts.release_id
 
 
@@ -56,7 +57,7 @@ def page() -> str | None:
     return run_page(api_url, str(flow_run_id)) if flow_run_id and api_url else None
 
 
-def _published_report(facts: RunFacts) -> None:
+def _publish_report(facts: RunFacts) -> None:
     print_summary(facts)
     create_markdown_artifact(markdown(facts), key="run-report", description=f"{facts.flow}: {facts.verdict}")
 

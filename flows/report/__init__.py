@@ -1,0 +1,1 @@
+"""What a run tells: events, facts, its report, the log of runs."""

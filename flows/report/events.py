@@ -31,11 +31,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def error_console() -> Console:
-    """Make the console of progress and events: standard error; no colours off a terminal or with NO_COLOR."""
-    return Console(stderr=True, highlight=False)
-
-
 @dataclass(frozen=True)
 class Events:
     """Write the events of one run of one flow; `console` None keeps them off the screen."""
@@ -60,17 +55,17 @@ class Events:
     @contextmanager
     def flow(self, **facts: object) -> Iterator[Facts]:
         """Emit flow_started, and flow_finished or flow_failed with the seconds between."""
-        with self._timed("flow", facts) as learned:
+        with self._span("flow", facts) as learned:
             yield learned
 
     @contextmanager
     def task(self, name: str, **facts: object) -> Iterator[Facts]:
         """Emit task_started, and task_finished or task_failed; facts put into the yielded dict are told at the end."""
-        with self._timed("task", {"task_name": name} | facts) as learned:
+        with self._span("task", {"task_name": name} | facts) as learned:
             yield learned
 
     @contextmanager
-    def _timed(self, kind: str, facts: Facts) -> Iterator[Facts]:
+    def _span(self, kind: str, facts: Facts) -> Iterator[Facts]:
         learned: Facts = {}
         self.emit(f"{kind}_started", **facts)
         start = time.perf_counter()

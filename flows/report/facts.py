@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.report.report import LedgerRow, RuleCount, RunFacts, TableVersion, Verdict
-from flows.run.request import Order
+from flows.run.request import RunRequest
 from flows.run.steps import Outcome
 from lakehouse.errors import Blocked, LakehouseError
 from lakehouse.ops import runs, sources
@@ -18,10 +18,10 @@ from lakehouse.releases.release import Snapshot, history
 from lakehouse.table import Table
 
 
-def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
+def published_facts(request: RunRequest, outcome: Outcome, verdict: Verdict, reasons: Sequence[str] = ()) -> RunFacts:
     """Read what the release after a run says of itself, and the run of the files it found."""
     published = outcome.release
-    snapshot = Snapshot(order.storage, published)
+    snapshot = Snapshot(request.storage, published)
     sums = snapshot.rows("silver.sales_days", ["receipts", "units"])
     customers = snapshot.dataset("silver.customers").count_rows()
     products = len(pc.unique(snapshot.rows("silver.product_days", ["product_id"])["product_id"]))
@@ -29,42 +29,42 @@ def published_facts(order: Order, outcome: Outcome, verdict: Verdict, reasons: S
         [("path", "ascending"), ("hop", "ascending"), ("control", "ascending")]
     )
     return RunFacts(
-        run_id=order.run_id,
-        flow=order.flow,
+        run_id=request.run_id,
+        flow=request.flow,
         verdict=verdict,
         release_id=published.release_id,
         parent=published.parent,
         created_at=published.created_at,
-        seconds=(datetime.now(UTC) - order.started_at).total_seconds(),
+        seconds=(datetime.now(UTC) - request.started_at).total_seconds(),
         receipts=pc.sum(sums["receipts"]).as_py() or 0,
         units=pc.sum(sums["units"]).as_py() or 0,
         customers=customers,
         products=products,
         ledger=[LedgerRow(*(row[name] for name in LedgerRow._fields)) for row in accounts.to_pylist()],
         quarantine_rules=_rules(snapshot),
-        tables=[_version(snapshot, table) for table in published.known],
+        tables=[_version(snapshot, table) for table in published.known_tables],
         groups=published.groups,
         verified=published.verified,
-        is_checked=order.parameters.enable_quality_checks,
+        is_checked=request.parameters.enable_quality_checks,
         reasons=reasons,
-        taken_in=_taken_in(outcome.sources, order.run_id),
-        left_out=_left_out(outcome.sources),
-        exports=order.settings.exports_address or str(order.settings.exports),
+        taken_in=_new_files(outcome.sources, request.run_id),
+        left_out=_other_files(outcome.sources),
+        exports=request.settings.exports_address or str(request.settings.exports),
     )
 
 
-def failed_facts(order: Order, error: BaseException) -> RunFacts:
+def failed_facts(request: RunRequest, error: BaseException) -> RunFacts:
     """Say that a run failed, and why; and what it had published before, if anything."""
     reasons = list(error.reasons) if isinstance(error, Blocked) else [_reason(error)]
-    published = _published_by(order)
+    published = _release_of(request)
     return RunFacts(
-        run_id=order.run_id,
-        flow=order.flow,
+        run_id=request.run_id,
+        flow=request.flow,
         verdict="unfinished" if published else "blocked" if isinstance(error, Blocked) else "failed",
         release_id=published,
         parent=None,
-        created_at=order.started_at,
-        seconds=(datetime.now(UTC) - order.started_at).total_seconds(),
+        created_at=request.started_at,
+        seconds=(datetime.now(UTC) - request.started_at).total_seconds(),
         receipts=None,
         units=None,
         customers=None,
@@ -78,10 +78,10 @@ def failed_facts(order: Order, error: BaseException) -> RunFacts:
     )
 
 
-def _published_by(order: Order) -> int | None:
+def _release_of(request: RunRequest) -> int | None:
     """Give the release a run published before it failed; None where there is none, or that cannot be told."""
     with suppress(LakehouseError):
-        return next((r.release_id for r in history(order.storage) if r.run_id == order.run_id), None)
+        return next((r.release_id for r in history(request.storage) if r.run_id == request.run_id), None)
     return None
 
 
@@ -91,21 +91,21 @@ def _reason(error: BaseException) -> str:
     return told if isinstance(error, Exception) else f"It was stopped before it had ended ({told})."
 
 
-def record(order: Order, run_key: str, state: str, message: str) -> None:
+def record(request: RunRequest, run_key: str, state: str, message: str) -> None:
     """Add the attempt to the log of runs."""
     row = {
-        "run_id": order.run_id,
+        "run_id": request.run_id,
         "run_key": run_key,
-        "flow": order.flow,
-        "logical_date": order.started_at.date().isoformat(),
-        "parameters": {name: str(value) for name, value in order.parameters.model_dump().items()},
-        "started_at": order.started_at,
+        "flow": request.flow,
+        "logical_date": request.started_at.date().isoformat(),
+        "parameters": {name: str(value) for name, value in request.parameters.model_dump().items()},
+        "started_at": request.started_at,
         "ended_at": datetime.now(UTC),
         "state": state,
         "message": message,
     }
-    order.storage.create(runs.TABLE, order.run_id)
-    order.storage.append(runs.TABLE, [row], order.run_id)
+    request.storage.create(runs.TABLE, request.run_id)
+    request.storage.append(runs.TABLE, [row], request.run_id)
 
 
 def _rules(snapshot: Snapshot) -> list[RuleCount]:
@@ -123,7 +123,7 @@ def _rules(snapshot: Snapshot) -> list[RuleCount]:
     ]
 
 
-def _taken_in(rows: pa.Table, run_id: str) -> list[tuple[str, str, str]]:
+def _new_files(rows: pa.Table, run_id: str) -> list[tuple[str, str, str]]:
     """Give the files a run took in: what kind of news each was, and what there is to say of it."""
     mine = rows.filter((pc.field("admitted_by") == run_id) & (pc.field("status") == "current")).to_pylist()
     return [(row["path"], _kind(row), row["detail"] or "") for row in mine]
@@ -135,7 +135,7 @@ def _kind(row: dict[str, Any]) -> str:
     return "new" if row["supersedes"] is None else "corrected"
 
 
-def _left_out(rows: pa.Table) -> list[tuple[str, str, str]]:
+def _other_files(rows: pa.Table) -> list[tuple[str, str, str]]:
     """Give the files that are not current, those that may need somebody first."""
     others = rows.filter(pc.field("status") != "current").to_pylist()
     found = [(row["path"], row["status"], row["detail"] or "") for row in others]

@@ -7,7 +7,7 @@ Cell = str | int | float | None
 _MARKUP = str.maketrans({c: f"\\{c}" for c in "`*_[]~#$"} | {c: f"&#{ord(c)};" for c in "\\|<>&"})
 
 
-def escaped(value: str) -> str:
+def escape(value: str) -> str:
     """Make text that Markdown shows as it is, also in a table: no markup, no HTML, no line break."""
     return visible(value).translate(_MARKUP)
 
@@ -20,13 +20,13 @@ def section(title: str, *parts: str) -> str:
 
 def rows_of(names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """Make a table; nothing without rows."""
-    lines = [f"| {' | '.join(escaped(number(value)) for value in row)} |" for row in rows]
+    lines = [f"| {' | '.join(escape(number(value)) for value in row)} |" for row in rows]
     return "\n".join([f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}", *lines]) if lines else ""
 
 
 def bullets(sentences: Sequence[str]) -> str:
     """Make a list."""
-    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
+    return "\n".join(f"- {escape(sentence)}" for sentence in sentences)
 
 
 def with_more(table: str, more: int, what: str) -> str:

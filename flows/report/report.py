@@ -122,11 +122,11 @@ def console_summary(facts: RunFacts) -> Grid:
     is_counted = facts.receipts is not None
     said: list[tuple[str, Cell]] = [
         *(("", reason) for reason in facts.reasons),
-        *_listed([file for file in facts.left_out if file[1] in TOLD]),
+        *_file_lines([file for file in facts.left_out if file[1] in TOLD]),
         ("Files", _kinds(facts.taken_in)),
         ("Receipts", facts.receipts),
         ("Units", facts.units),
-        ("Quarantine", _refused(facts.quarantine_rules) if is_counted else None),
+        ("Quarantine", _quarantine_line(facts.quarantine_rules) if is_counted else None),
         ("Ledger", ledger_verdict(facts) if is_counted else None),
         ("Exports", facts.exports),
         ("Page", facts.page),
@@ -202,10 +202,10 @@ def _quarantine(rules: Sequence[RuleCount]) -> str:
     if not rules:
         return "No line was refused."
     top = sorted(rules, key=lambda rule: (-rule.open, -rule.waived - rule.replayed, rule.rule))[:TOP_RULES]
-    return rows_of(RuleCount._fields, [(*rule[:-1], _shortened(rule.example)) for rule in top])
+    return rows_of(RuleCount._fields, [(*rule[:-1], _beginning(rule.example)) for rule in top])
 
 
-def _listed(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, Cell]]:
+def _file_lines(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, Cell]]:
     yield from ((status.capitalize(), f"{path}: {why}") for path, status, why in files[:FILES])
     if len(files) > FILES:
         yield "", f"{len(files) - FILES:,} more are in ops.sources."
@@ -217,7 +217,7 @@ def _kinds(files: Sequence[tuple[str, str, str]]) -> str | None:
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())) or None
 
 
-def _refused(rules: Sequence[RuleCount]) -> str:
+def _quarantine_line(rules: Sequence[RuleCount]) -> str:
     """Say how many lines are open, and what became of others."""
     waived, replayed = sum(rule.waived for rule in rules), sum(rule.replayed for rule in rules)
     told = [(waived, "waived (accepted as lost)"), (replayed, "replayed (corrected)")]
@@ -235,5 +235,5 @@ def _lineage() -> list[str]:
     return [f"```mermaid\n{lineage_mermaid(tables)}\n```", rows_of(("table", "made of"), rows)]
 
 
-def _shortened(line: str) -> str:
+def _beginning(line: str) -> str:
     return line if len(line) <= EXAMPLE_CHARACTERS else f"{line[:EXAMPLE_CHARACTERS]}…"

@@ -12,13 +12,13 @@ from threading import Thread
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.run.changes import News
-from flows.run.counting import Counts, counted_now, counts_of
+from flows.run.changes import Changes
+from flows.run.counting import Counts, counts_of, finished_count
 from flows.run.recounting import Recounting
-from flows.run.request import Order
-from flows.run.resources import MEANS, Means
+from flows.run.request import RunRequest
+from flows.run.resources import DEFAULT_RESOURCES, Resources
 from lakehouse import catalog
-from lakehouse.engine.building import Building, Scope, Workshop, Written, condition, finished
+from lakehouse.engine.building import BuildContext, Building, Scope, Written, condition, note_commit
 from lakehouse.errors import BadInput, Blocked, BuildFailed, LakehouseError
 from lakehouse.kernels.growth import rows_at_the_end
 from lakehouse.ops import corrections, ledger, quality_results, quarantine, sources
@@ -37,12 +37,12 @@ REFERENCE_TABLES = {"categories": categories.TABLE, "product_categories": produc
 
 
 @dataclass
-class Attempt:
+class RunTransaction:
     """What is under way: the workshop, the checks that run beside it, and what came of both."""
 
-    order: Order
+    request: RunRequest
     base: Base
-    shop: Workshop
+    context: BuildContext
     checks: Worker
     written: dict[str, Written] = field(default_factory=dict)
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
@@ -64,18 +64,20 @@ class Attempt:
         """Say whether the last release was held to the checks its tables declare now: then only new rows have to be."""
         return self.base.release is not None and self.base.release.verified and not self.is_new_code
 
-    def land(self, found: News) -> None:
+    def land(self, found: Changes) -> None:
         """Write the table of sources, what was decided, and the lines of new sources; known ones keep their lines.
 
         Errors: Blocked when a file is not what was admitted any more.
         """
         admission, base = found.admission, self.base.release
-        self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
+        self.counts = counts_of(found, earlier_counts(self.request.storage, self.base.versions), self.checks)
         self._begin_checks()
         self._record(sources.TABLE, admission.rows)
         if found.decided is not None:
             self._record(corrections.TABLE, found.decided.corrections)
-        self.shop = replace(self.shop, scope=Scope(admission.touched if base else None, grown=admission.grown))
+        self.context = replace(
+            self.context, scope=Scope(admission.touched_ids if base else None, grown=admission.grown)
+        )
         try:
             self._build(table for entity, table in BRONZE.items() if base is None or entity in found.landed_entities)
         except BuildFailed as error:
@@ -83,53 +85,53 @@ class Attempt:
                 raise
             raise Blocked([error.reason]) from error
 
-    def keep_rules(self, found: News) -> None:
+    def keep_rules(self, found: Changes) -> None:
         """Write the receipts that keep the row rules, and quarantine the lines that do not."""
         if self.is_new_code:
-            self.shop = replace(self.shop, scope=Scope())
+            self.context = replace(self.context, scope=Scope())
             return self._build([*RULED, *REFERENCE_TABLES.values()])
-        before = self._touched(self.base.versions[receipts.TABLE.qualified_name], found)
+        before = self._changed_receipts(self.base.versions[receipts.TABLE.qualified_name], found)
         self._build(
             [*RULED, *(table for entity, table in REFERENCE_TABLES.items() if entity in found.touched_entities)]
         )
         if found.touched_entities <= {"transactions"}:
-            after = self._touched(self.shop.versions[receipts.TABLE.qualified_name], found)
+            after = self._changed_receipts(self.context.versions[receipts.TABLE.qualified_name], found)
             rows = pa.concat_tables([before, after])
             months, customers = frozenset(pc.unique(rows["month"]).to_pylist()), pc.unique(rows["customer_id"])
-            self.shop = replace(self.shop, scope=replace(self.shop.scope, months=months, customers=customers))
+            self.context = replace(self.context, scope=replace(self.context.scope, months=months, customers=customers))
         return None
 
-    def account(self, found: News) -> None:
+    def account(self, found: Changes) -> None:
         """Hold every source to nothing missing, and write the ledger when one is touched or renamed; errors: Blocked.
 
         Errors, besides: BadInput for a source that cannot be counted.
         """
-        counted = {source_id: (one[0], counted_now(*one)) for source_id, one in self.counts.items()}
-        rows = accounts(self.order.storage, self.shop.versions, counted, self.order.run_id)
-        touched = self.shop.scope.sources
+        counted = {source_id: (one[0], finished_count(*one)) for source_id, one in self.counts.items()}
+        rows = accounts(self.request.storage, self.context.versions, counted, self.request.run_id)
+        touched = self.context.scope.sources
         if touched != frozenset() or sources.TABLE.qualified_name in self.written:
             self._record(ledger.TABLE, rows)
-        version = self.shop.versions[ledger.TABLE.qualified_name]
+        version = self.context.versions[ledger.TABLE.qualified_name]
         found_all = gates.ledger_gate(rows, version)
-        shares = gates.quarantine_gate(rows, version, self.order.parameters)
+        shares = gates.quarantine_gate(rows, version, self.request.parameters)
         self._judge([("ledger", v) for v in found_all] + [("quarantine_share", v) for v in shares])
-        if self.order.parameters.enable_quality_checks:
-            self.oracle.begin(self.order.storage, self.base, found.current, dict(self.shop.versions), touched)
+        if self.request.parameters.enable_quality_checks:
+            self.oracle.begin(self.request.storage, self.base, found.current, dict(self.context.versions), touched)
 
-    def touch_nothing(self, found: News) -> None:
+    def touch_nothing(self, found: Changes) -> None:
         """Leave every source and month as it is, and note deliveries that change none."""
-        self.counts = counts_of(found, earlier_counts(self.order.storage, self.base.versions), self.checks)
+        self.counts = counts_of(found, earlier_counts(self.request.storage, self.base.versions), self.checks)
         self._begin_checks()
-        self.shop = replace(self.shop, scope=Scope(frozenset(), frozenset(), customers=pa.array([], pa.int64())))
+        self.context = replace(self.context, scope=Scope(frozenset(), frozenset(), customers=pa.array([], pa.int64())))
         if not found.admission.is_recorded:
             self._record(sources.TABLE, found.admission.rows)
 
     def begin_building(self, tables: Iterable[Table]) -> None:
         """Begin building tables; `wait` for those that are needed."""
-        untouched = self.shop.scope.months == frozenset()
+        untouched = self.context.scope.months == frozenset()
         wanted = [t for t in tables if not (untouched and isinstance(t.write, ReplaceMonths))]
         chosen = [catalog.entry(t.qualified_name) for t in wanted]
-        self.building = Building(self.shop, chosen, self._note)
+        self.building = Building(self.context, chosen, self._note)
 
     def wait(self, tables: Iterable[Table]) -> dict[str, int]:
         """Wait for tables that are being built; give their rows."""
@@ -159,10 +161,10 @@ class Attempt:
         """Say whether all that is to be published was held to the checks: by this run, or by those before it."""
         gold = {table.qualified_name for table in catalog.tables(Layer.GOLD)}
         is_whole = gold & set(self.versions) <= set(self.new)
-        return self.order.parameters.enable_quality_checks and (self._is_upon_verified or is_whole)
+        return self.request.parameters.enable_quality_checks and (self._is_upon_verified or is_whole)
 
     @property
-    def _failed(self) -> dict[str, int]:
+    def _failed_tables(self) -> dict[str, int]:
         """Give the tables of failed groups with the versions they keep; some may still be being written."""
         tables = (t.qualified_name for group in self.failures for t in catalog.tables(Layer.GOLD, group))
         return {name: self.base.versions[name] for name in tables}
@@ -170,28 +172,28 @@ class Attempt:
     @property
     def versions(self) -> dict[str, int]:
         """Give the version of every table that is to be published."""
-        return self.shop.versions | self._failed
+        return self.context.versions | self._failed_tables
 
     @property
     def new(self) -> dict[str, Written]:
         """Give what was written and is to be published."""
-        failed = self._failed
+        failed = self._failed_tables
         return {name: written for name, written in list(self.written.items()) if name not in failed}
 
     def judge(self) -> None:
         """Wait for the checks of everything written and hold it to them; errors: Blocked."""
-        if not self.order.parameters.enable_quality_checks:
+        if not self.request.parameters.enable_quality_checks:
             return
         assert self.attached is not None
         self.attached.result()
         if not self._is_upon_verified:
             self._check_unwritten()
-        version = self.shop.versions[sales_days.TABLE.qualified_name]
+        version = self.context.versions[sales_days.TABLE.qualified_name]
         versions = self.versions
-        found = [("volume", v) for v in gates.volume_gate(self.order.storage, version, self.order.parameters)]
+        found = [("volume", v) for v in gates.volume_gate(self.request.storage, version, self.request.parameters)]
         recounted = [("oracle", v) for v in self.oracle.verdicts(versions, self.new)]  # while suites still run
         suites = [("suite", v) for future in self.pending for v in future.result()]
-        self.documents = self.checks.submit_documents(self.order.settings.documents)
+        self.documents = self.checks.submit_documents(self.request.settings.documents)
         suites = [(gate, v) for gate, v in suites if versions.get(v.table) == v.version]
         self._judge(found + suites + recounted)
 
@@ -199,9 +201,9 @@ class Attempt:
         """Wait for the Data Docs of the suites; give their folder."""
         if self.documents is not None:
             self.documents.result()
-        return str(self.order.settings.documents)
+        return str(self.request.settings.documents)
 
-    def publish(self, found: News) -> Release:
+    def publish(self, found: Changes) -> Release:
         """Commit the release: from here on readers see it."""
         base = self.base.release
         number = base.release_id + 1 if base else 1
@@ -211,13 +213,13 @@ class Attempt:
         versions = self.versions
         digests = {name: value for name, value in base.digests.items() if name in versions} if base else {}
         digests |= {name: w.digest for name, w in new.items() if w.digest}
-        parameters = {name: str(value) for name, value in self.order.parameters.model_dump().items()}
+        parameters = {name: str(value) for name, value in self.request.parameters.model_dump().items()}
         published = Release(
             release_id=number,
             parent=base.release_id if base else None,
-            run_id=self.order.run_id,
+            run_id=self.request.run_id,
             run_key="" if self.failures else found.run_key,  # a group that failed is tried again by the next run
-            created_at=self.order.started_at,
+            created_at=self.request.started_at,
             published_at=datetime.now(UTC),
             tables=versions,
             groups=groups | dict.fromkeys(built, number),
@@ -225,20 +227,20 @@ class Attempt:
             digests=digests,
             parameters=parameters,
             code_version=code_version(),
-            engine=self.shop.engine.name,
+            engine=self.context.engine.name,
             verified=self._is_verified,
         )
-        release.commit(self.order.storage, published, self.base)
+        release.commit(self.request.storage, published, self.base)
         return published
 
     def _begin_checks(self) -> None:
         """Connect the process of the checks to the engine: after the counts, which the ledger waits for."""
-        if self.order.parameters.enable_quality_checks:
-            self.attached = self.checks.attach(self.shop.engine.address)
+        if self.request.parameters.enable_quality_checks:
+            self.attached = self.checks.attach(self.context.engine.address)
 
     def _build(self, tables: Iterable[Table]) -> None:
         chosen = list(tables)
-        building = Building(self.shop, [catalog.entry(t.qualified_name) for t in chosen], self._note)
+        building = Building(self.context, [catalog.entry(t.qualified_name) for t in chosen], self._note)
         try:
             building.wait(chosen)
         finally:
@@ -247,10 +249,10 @@ class Attempt:
     def _record(self, table: Table, rows: pa.Table) -> Written:
         """Write rows that the run itself made."""
         started = time.monotonic()
-        touched = condition(table, self.shop.scope)
-        self.shop.hold()
-        version = self.order.storage.write(table, rows.to_reader(), self.order.run_id, touched)
-        written = finished(self.shop, table, version, started)
+        touched = condition(table, self.context.scope)
+        self.context.hold()
+        version = self.request.storage.write(table, rows.to_reader(), self.request.run_id, touched)
+        written = note_commit(self.context, table, version, started)
         self._note(written)
         return written
 
@@ -258,45 +260,47 @@ class Attempt:
         """Remember a table written, and have its suite run on that version."""
         name = written.table.qualified_name
         self.written[name] = written
-        if self.order.parameters.enable_quality_checks:
-            touched = condition(written.table, self.shop.scope) if self._is_upon_verified else None
+        if self.request.parameters.enable_quality_checks:
+            touched = condition(written.table, self.context.scope) if self._is_upon_verified else None
             self._check(written.table, written.version, touched)
 
     def _check(self, table: Table, version: int, touched: str | None = None) -> None:
-        uri = self.shop.engine.way_to(self.order.storage.uri(table))
+        uri = self.context.engine.way_to(self.request.storage.uri(table))
         self.pending.append(self.checks.submit_check(table.qualified_name, uri, version, touched))
 
     def _check_unwritten(self) -> None:
         """Have the suites run on what this run leaves as nobody, or other code, has checked it."""
         new, versions = self.new, self.versions
-        known = self.base.release.known if self.base.release else []
+        known = self.base.release.known_tables if self.base.release else []
         for table in (t for t in known if t.qualified_name not in new):
             version = versions[table.qualified_name]
-            if self.order.storage.count(table, version):  # of a group that never was built there is nothing
+            if self.request.storage.count(table, version):  # of a group that never was built there is nothing
                 self._check(table, version)
 
     def _judge(self, found: list[tuple[str, Verdict]]) -> None:
         self.verdicts += found
-        if reasons := gates.broken(v for _, v in found):
+        if reasons := gates.broken_gates(v for _, v in found):
             with suppress(LakehouseError):  # the reasons are told, with pages or without
                 self.document()
             raise Blocked(reasons)
 
-    def _touched(self, version: int, found: News) -> pa.Table:
+    def _changed_receipts(self, version: int, found: Changes) -> pa.Table:
         """Give months and customers of the receipts that change; lines a grown source took over are as they were."""
         columns = ["month", "customer_id", "source_id", "line_number"]
-        rows = self.order.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
+        rows = self.request.storage.rows(receipts.TABLE, version, columns, found.touched_lines)
         return rows_at_the_end(rows, found.admission.grown)
 
 
 @contextmanager
-def attempt(order: Order, base: Base, checks: Worker, means: Means = MEANS) -> Iterator[Attempt]:
+def open_transaction(
+    request: RunRequest, base: Base, checks: Worker, resources: Resources = DEFAULT_RESOURCES
+) -> Iterator[RunTransaction]:
     """Start the engine, and end it; what was found is recorded whatever happens."""
     Thread(target=import_module, args=("sklearn.cluster",), daemon=True).start()  # two seconds nobody waits for
-    with means.engine(order.settings) as running:
-        versions = dict(base.versions)
-        shop = Workshop(running, order.storage, order.parameters, order.run_id, versions, hold=base.lease.hold)
-        work = Attempt(order, base, shop, checks)
+    with resources.engine(request.settings) as running:
+        asked = (request.storage, request.parameters, request.run_id, dict(base.versions))
+        context = BuildContext(running, *asked, hold=base.lease.hold)
+        work = RunTransaction(request, base, context, checks)
         try:
             yield work
         except BaseException:
@@ -307,9 +311,9 @@ def attempt(order: Order, base: Base, checks: Worker, means: Means = MEANS) -> I
                 work.building.close()
             work.oracle.close()
             if work.verdicts:
-                order.storage.create(quality_results.TABLE, order.run_id)
-                order.storage.append(quality_results.TABLE, _results(order, work.verdicts), order.run_id)
+                request.storage.create(quality_results.TABLE, request.run_id)
+                request.storage.append(quality_results.TABLE, _results(request, work.verdicts), request.run_id)
 
 
-def _results(order: Order, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:
-    return [{"run_id": order.run_id, "gate": gate, **v._asdict()} for gate, v in verdicts]
+def _results(request: RunRequest, verdicts: list[tuple[str, Verdict]]) -> list[dict[str, object]]:
+    return [{"run_id": request.run_id, "gate": gate, **v._asdict()} for gate, v in verdicts]

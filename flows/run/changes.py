@@ -9,27 +9,27 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.report.events import error_console
-from flows.run.request import Order
+from flows.run.console import error_console
+from flows.run.request import RunRequest
 from lakehouse.errors import BadInput, WrongUse
 from lakehouse.ops import corrections, sources
 from lakehouse.releases import release
 from lakehouse.releases.release import Release, Snapshot
 from lakehouse.sources import landing
-from lakehouse.sources.admission import Admission, admit, as_declared, heads_of
+from lakehouse.sources.admission import Admission, admit, heads_of, in_declared_columns
 from lakehouse.sources.extract_files import Extract
 from lakehouse.sources.landing import Delivery, Head
 from lakehouse.sources.postgres_extract import TRANSACTIONS, Known, extract
 from lakehouse.sources.postgres_load import load
 from lakehouse.storage.objects import is_address, share
-from lakehouse.storage.tables import told
+from lakehouse.storage.tables import storage_errors
 
 EXTRACTS = "_extracts"
-Gather = Callable[[Order, pa.Table], tuple[list[Delivery], set[str]]]
+Gather = Callable[[RunRequest, pa.Table], tuple[list[Delivery], set[str]]]
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decision:
     """What a person decided: the new `ops.corrections`, and the lines (source_id, line_number) it is about."""
 
     corrections: pa.Table
@@ -37,14 +37,14 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class News:
+class Changes:
     """What waits or was decided, and the key of the run that would take it in."""
 
     last: Release | None
     admission: Admission
     inputs_hash: str
     run_key: str
-    decided: Decided | None = None
+    decided: Decision | None = None
 
     @property
     def is_published(self) -> bool:
@@ -63,17 +63,17 @@ class News:
     @property
     def landed_entities(self) -> set[str]:
         """Give the entities of which lines come or go."""
-        return self._entities(self.admission.landed)
+        return self._entities(self.admission.landed_ids)
 
     @property
     def touched_entities(self) -> set[str]:
         """Give the entities of which lines come, go, or are read differently."""
-        return self._entities(self.admission.touched)
+        return self._entities(self.admission.touched_ids)
 
     @property
     def touched_lines(self) -> pc.Expression:
         """Say which rows change, by source_id and, when lines were decided about, by line_number."""
-        of_sources = pc.field("source_id").isin(sorted(self.admission.touched))
+        of_sources = pc.field("source_id").isin(sorted(self.admission.touched_ids))
         if self.decided is None or not self.decided.lines:
             return of_sources
         return of_sources & pc.field("line_number").isin(sorted({number for _, number in self.decided.lines}))
@@ -88,29 +88,29 @@ class News:
         return {row["entity"] for row in self.admission.rows.to_pylist() if row["source_id"] in source_ids}
 
 
-def deliveries(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+def deliveries(request: RunRequest, known: pa.Table) -> tuple[list[Delivery], set[str]]:
     """Gather what is delivered: reference entities from PostgreSQL, transactions from files or from there too.
 
     Gives as well the paths of the days that PostgreSQL no longer has.
     """
-    settings, heads = order.settings, heads_of(known)
+    settings, heads = request.settings, heads_of(known)
     from_postgres = settings.transactions_source == "postgres"
-    _hold_to_one_origin(settings.transactions_source, known)
-    files = [] if from_postgres else landing.transaction_files(landing_of(order), heads)
-    if order.source is not None:
-        for entity, count in load(settings, order.source, transactions=from_postgres).items():
+    _require_one_origin(settings.transactions_source, known)
+    files = [] if from_postgres else landing.transaction_files(landing_of(request), heads)
+    if request.source is not None:
+        for entity, count in load(settings, request.source, transactions=from_postgres).items():
             if count.refused:
                 told = f"{count.refused} of {count.lines} lines of {entity} were refused at the load"
                 error_console().print(f"{told}: they are in PostgreSQL's table refused_lines.")
-    landed = _landed(known) if from_postgres else {}
+    landed = _known_days(known) if from_postgres else {}
     taken = extract(settings, settings.lakehouse_home / "extracts", sources.REFERENCE, from_postgres, landed)
     days = {found.name for found in taken}
     deleted = {path for path in heads if from_postgres and path.startswith(TRANSACTIONS)} - days
-    extracted = [_delivered(found, heads, settings.root) for found in taken if found.path is not None]
-    return landing.settled(files, heads, settings.settle_seconds) + extracted, deleted
+    extracted = [_delivery_of(found, heads, settings.root) for found in taken if found.path is not None]
+    return landing.settled_deliveries(files, heads, settings.settle_seconds) + extracted, deleted
 
 
-def _hold_to_one_origin(wanted: str, known: pa.Table) -> None:
+def _require_one_origin(wanted: str, known: pa.Table) -> None:
     """See that no transactions came from elsewhere: what is in both would count twice. Errors: WrongUse."""
     rows = [r for r in known.to_pylist() if (r["entity"], r["status"]) == ("transactions", "current")]
     found = {"postgres" if row["path"].startswith(TRANSACTIONS) else "files" for row in rows}
@@ -119,61 +119,61 @@ def _hold_to_one_origin(wanted: str, known: pa.Table) -> None:
         raise WrongUse("TRANSACTIONS_SOURCE", wanted, remedy)
 
 
-def _landed(known: pa.Table) -> dict[str, Known]:
+def _known_days(known: pa.Table) -> dict[str, Known]:
     """Give what is known of each day of PostgreSQL, also of those that were withdrawn."""
     rows = [row for row in known.to_pylist() if row["status"] in ("current", "duplicate", "withdrawn")]
     return {row["path"]: Known(row["fingerprint"], row["sha256"]) for row in rows if row["fingerprint"]}
 
 
-def _delivered(found: Extract, heads: Mapping[str, Head], root: str) -> Delivery:
+def _delivery_of(found: Extract, heads: Mapping[str, Head], root: str) -> Delivery:
     """Read an extract as it was written; days can grow, reference entities are small and read whole."""
     assert found.path is not None
     is_day = found.entity == "transactions"
     head = heads.get(found.name) if is_day else None
     one = landing.delivery(found.entity, found.name, found.path, head)
-    return replace(one, fingerprint=found.fingerprint if is_day else None, location=_shared(found.path, root))
+    return replace(one, fingerprint=found.fingerprint if is_day else None, location=_share_extract(found.path, root))
 
 
-def _shared(extract: Path, root: str) -> str:
+def _share_extract(extract: Path, root: str) -> str:
     """Give where an engine on another machine can read an extract: beside the tables, when these are objects."""
     if not is_address(root):
         return str(extract.absolute())
     address = f"{root}/{EXTRACTS}/{extract.parent.name}/{extract.name}"
-    with told("write", address):
+    with storage_errors("write", address):
         share(extract, address)
     return address
 
 
-def landing_of(order: Order) -> str:
+def landing_of(request: RunRequest) -> str:
     """Give the folder or address transactions are put in; errors: BadInput when none is named."""
-    if order.source is not None:
-        return str(order.source)
-    if not order.settings.data_path:
+    if request.source is not None:
+        return str(request.source)
+    if not request.settings.data_path:
         remedy = "Set it to the folder that holds transactions/, or use `lakehouse run --source DIR`."
         raise BadInput("DATA_PATH", "it is not set", remedy)
-    return order.settings.data_path
+    return request.settings.data_path
 
 
-def news(order: Order, gather: Gather = deliveries) -> News:
+def find_changes(request: RunRequest, gather: Gather = deliveries) -> Changes:
     """Look at what is delivered: `gather` it, which loads and extracts the reference entities and hashes the files.
 
     Errors: BadInput, ServiceDown.
     """
-    last = release.newest(order.storage)
-    known, decided = _known(order, last)
-    found, deleted = gather(order, known)
-    admission = admit(known, found, order.run_id, order.started_at, decided, deleted)
+    last = release.newest(request.storage)
+    known, decided = _known_sources(request, last)
+    found, deleted = gather(request, known)
+    admission = admit(known, found, request.run_id, request.started_at, decided, deleted)
     inputs_hash = inputs_hash_of(admission)
-    return News(last, admission, inputs_hash, order.key(inputs_hash))
+    return Changes(last, admission, inputs_hash, request.key(inputs_hash))
 
 
-def _known(order: Order, last: Release | None) -> tuple[pa.Table, set[int]]:
+def _known_sources(request: RunRequest, last: Release | None) -> tuple[pa.Table, set[int]]:
     """Read the sources of the last release, and which of them lines were decided about."""
     if last is None:
         return sources.TABLE.arrow_schema.empty_table(), set()
-    opened, name = Snapshot(order.storage, last), corrections.TABLE.qualified_name
+    opened, name = Snapshot(request.storage, last), corrections.TABLE.qualified_name
     decided = opened.rows(name, ["source_id"])["source_id"].to_pylist() if name in last.tables else []
-    return as_declared(opened.rows(sources.TABLE.qualified_name)), set(decided)
+    return in_declared_columns(opened.rows(sources.TABLE.qualified_name)), set(decided)
 
 
 def inputs_hash_of(admission: Admission) -> str:
@@ -183,9 +183,9 @@ def inputs_hash_of(admission: Admission) -> str:
     return hashlib.sha256(json.dumps(admitted).encode()).hexdigest()[:32]
 
 
-def current_news(order: Order) -> News:
+def no_changes(request: RunRequest) -> Changes:
     """Stand on the last release as it is; errors: NothingPublished."""
-    last = release.latest(order.storage)
-    rows = Snapshot(order.storage, last).rows("ops.sources")
+    last = release.latest(request.storage)
+    rows = Snapshot(request.storage, last).rows("ops.sources")
     admission = Admission(rows, (), frozenset(), (), ())
-    return News(last, admission, last.inputs_hash, order.key(last.inputs_hash))
+    return Changes(last, admission, last.inputs_hash, request.key(last.inputs_hash))

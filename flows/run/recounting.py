@@ -8,7 +8,7 @@ from lakehouse.releases.release import Base
 from lakehouse.sources.landing import Delivery
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
-from quality.oracle.oracle import Recounted, figure_verdicts, recounted, row_verdicts
+from quality.oracle.oracle import Recounted, figure_verdicts, recount_sources, row_verdicts
 from quality.verdict import Verdict
 
 
@@ -32,7 +32,7 @@ class Recounting:
 
         def recount() -> tuple[Recounted, list[Verdict]]:
             upon = (touched, base.versions) if is_upon else (None, None)
-            found = recounted(storage, versions, current, *upon)
+            found = recount_sources(storage, versions, current, *upon)
             return found, row_verdicts(found, versions)
 
         self._found = self._thread.submit(recount)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from flows.report.events import error_console
-from lakehouse.engine.session import hold_to_readable
+from flows.run.console import error_console
+from lakehouse.engine.session import require_readable
 from lakehouse.errors import WrongUse
 from lakehouse.parameters import Parameters
 from lakehouse.releases.lease import Lease, take
@@ -18,6 +18,7 @@ from lakehouse.settings import Settings
 from lakehouse.storage.tables import Storage
 from lakehouse.version import code_version
 
+MAIN_FLOW = "medallion-etl"  # its run key is that of every run with the same files, whatever flow published them
 T = TypeVar("T")
 
 
@@ -28,7 +29,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class RunRequest:
     """One attempt: what is asked, by whom, when. `started_at` is the only clock its content knows.
 
     `storage` is that of the lease under which it writes, as soon as it has one.
@@ -43,7 +44,7 @@ class Order:
     source: Path | None = None
     sync_to_frontend: bool = False
 
-    def leased(self) -> Lease:
+    def take_lease(self) -> Lease:
         """Take the lease, and say so on standard error when that means waiting; errors: LeaseTaken, UnsafeStore."""
         settings = self.settings
         self.storage.trust()
@@ -63,19 +64,19 @@ def front_end(settings: Settings) -> Path:
     return settings.frontend_path
 
 
-def hold_to_text(option: str, text: str) -> None:
+def require_text(option: str, text: str) -> None:
     """See that what a person gives as a name or a reason says something, and can be printed; errors: WrongUse."""
     if not text.strip() or not text.isprintable():
         raise WrongUse(option, text, "a text in one line that is not empty")
 
 
-def ordered(
+def new_request(
     flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
-) -> Order:
+) -> RunRequest:
     """Make an order now; errors: WrongUse where the engine would find no tables, or a sync no front end."""
-    hold_to_readable(settings)
+    require_readable(settings)
     if sync:
         front_end(settings)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    return Order(flow, settings, parameters, run_id, now, Storage(settings.root), source, sync)
+    return RunRequest(flow, settings, parameters, run_id, now, Storage(settings.root), source, sync)

@@ -1,0 +1,1 @@
+"""What a fresh PostgreSQL and MinIO are given: databases, buckets, users with least rights."""

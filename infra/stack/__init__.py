@@ -1,0 +1,1 @@
+"""The services of the cluster as plain processes on this machine."""

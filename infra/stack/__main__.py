@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from infra.stack import stack
-from infra.stack.plan import planned, write_environment
+from infra.stack.plan import new_plan, write_environment
 from lakehouse.errors import LakehouseError, WrongUse
 from lakehouse.settings import load_settings
 
@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
 def _do(words: list[str], folder: Path) -> None:
     match words:
         case ["up"]:
-            plan = planned(folder)
+            plan = new_plan(folder)
             stack.up(plan, lambda name: print(f"{name} answers.", flush=True))
             print(f"Point a shell at it with: . {write_environment(plan)}")
         case ["down"]:
@@ -31,7 +31,7 @@ def _do(words: list[str], folder: Path) -> None:
         case ["kill", name]:
             stack.kill(folder, name)
         case ["begin", name]:
-            stack.begin(planned(folder), name)
+            stack.begin(new_plan(folder), name)
         case _:
             raise WrongUse("The command", " ".join(words), "up, down, kill NAME or begin NAME")
 

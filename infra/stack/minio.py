@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.cache import kept
+from infra.cache import cached_folder
 from infra.stack.plan import HOST, Plan
 from infra.stack.process import Service
 from lakehouse.errors import LakehouseError, ServiceDown
@@ -32,7 +32,7 @@ class Program(BaseSettings):
 def minio_program() -> Path:
     """Give MinIO's program; building it takes minutes. Errors: ServiceDown."""
     named = Program().minio_binary or shutil.which("minio")
-    return Path(named) if named else kept(f"minio-{VERSION.split('-')[1]}", _build) / "minio"
+    return Path(named) if named else cached_folder(f"minio-{VERSION.split('-')[1]}", _build) / "minio"
 
 
 def _build(into: Path) -> None:

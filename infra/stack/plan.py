@@ -63,7 +63,7 @@ class Plan:
         return kept | {"PATH": path, "DO_NOT_TRACK": "1", "LAKEHOUSE_HOME": str(self.folder.parent)}
 
 
-def planned(folder: Path) -> Plan:
+def new_plan(folder: Path) -> Plan:
     """Read the plan of a folder, made the first time."""
     file = folder / "plan.json"
     if not file.exists():

@@ -1,0 +1,1 @@
+"""Tables of lines as they were delivered."""

@@ -8,9 +8,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import BadInput
-from lakehouse.frames.mapped import mapped
+from lakehouse.frames.mapped import map_in_arrow
 from lakehouse.kernels.lines import BLOCK, numbered_lines
-from lakehouse.storage.objects import opened
+from lakehouse.storage.objects import open_location
 from lakehouse.table import BIGINT, INT, STRING, Column, Table
 
 RESTORED = ".lines"  # how the names of files end that were made anew of lines, with bytes of their own
@@ -49,13 +49,13 @@ def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
     """
     current = sources.where((sources.entity == entity) & (sources.status == "current"))
     wanted = current.select("source_id", "location", "sha256", "bytes", "carried_lines", "carried_bytes")
-    return mapped(wanted, _read, table.arrow_schema)
+    return map_in_arrow(wanted, _read, table.arrow_schema)
 
 
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for source in batch.to_pylist():
-            with opened(source["location"]) as opened_file:
+            with open_location(source["location"]) as opened_file:
                 file = Hashed(opened_file)
                 file.skip(source["carried_bytes"] or 0)
                 before, until = source["carried_lines"] or 0, source["bytes"]  # somebody may write behind them by now

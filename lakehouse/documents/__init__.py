@@ -1,0 +1,1 @@
+"""What is generated from the declarations: catalogue, lineage, parts of the README, .env.example."""

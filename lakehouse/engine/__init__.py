@@ -1,0 +1,1 @@
+"""The one place where a session is made (Sail, Spark), and where builds run and are committed."""

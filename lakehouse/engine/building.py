@@ -17,12 +17,12 @@ from lakehouse import errors
 from lakehouse.catalog import Entry
 from lakehouse.engine.session import Engine
 from lakehouse.errors import BuildFailed, InputFailed
-from lakehouse.frames.kernels import Earlier, streamed
+from lakehouse.frames.kernels import Earlier, map_batches
 from lakehouse.frames.schemas import spark_schema
 from lakehouse.kernels.digest import digest
 from lakehouse.kernels.growth import Grown, carried_rows, rows_at_the_end
 from lakehouse.parameters import Parameters
-from lakehouse.storage.tables import Storage, told
+from lakehouse.storage.tables import Storage, storage_errors
 from lakehouse.table import DOUBLE, Layer, Replace, ReplaceMonths, ReplaceSources, Table
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class BuildContext:
     """What builds are run with.
 
     `versions` says which version of each table is read: it grows as tables are written. `hold` is called before each
@@ -78,7 +78,7 @@ class Workshop:
     hold: Callable[[], None] = lambda: None
 
 
-def refresh(shop: Workshop, entry: Entry) -> Written:
+def refresh(context: BuildContext, entry: Entry) -> Written:
     """Build one table of the versions at hand, commit it, and digest it when it is gold.
 
     Sail holds the Python of a function to the one it runs in, and now and then misreads that: up to 3.11 CPython
@@ -88,7 +88,7 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
     name = entry.table.qualified_name
     for left in reversed(range(MISREADINGS + 1)):
         try:
-            return _refreshed(shop, entry)
+            return _build_and_commit(context, entry)
         except (PySparkException, pa.ArrowException) as error:
             if MISREAD not in str(error) or not left:
                 raise BuildFailed(name, *_reason(str(error))) from error
@@ -96,30 +96,30 @@ def refresh(shop: Workshop, entry: Entry) -> Written:
     raise AssertionError("the last try returns or raises")
 
 
-def _refreshed(shop: Workshop, entry: Entry) -> Written:
+def _build_and_commit(context: BuildContext, entry: Entry) -> Written:
     started = time.monotonic()
     table = entry.table
-    frames = {name: _input(shop, table, given) for name, given in table.inputs.items()}
-    extra: dict[str, object] = {"parameters": shop.parameters} if entry.takes_parameters else {}
-    extra |= {"earlier": _earlier(shop, table)} if entry.takes_earlier else {}
+    frames = {name: _input(context, table, given) for name, given in table.inputs.items()}
+    extra: dict[str, object] = {"parameters": context.parameters} if entry.takes_parameters else {}
+    extra |= {"earlier": _earlier(context, table)} if entry.takes_earlier else {}
     assert entry.build is not None
     built = entry.build(**frames, **extra)
-    if shop.scope.grown and isinstance(table.write, ReplaceSources):
-        built = conformed(built, table).unionByName(_carried(shop, table))
-    touched = condition(table, shop.scope)
-    shop.hold()
-    if shop.engine.commits and table.grows_with and not isinstance(built, pa.Table):
-        version = shop.storage.write_frame(table, conformed(built, table), shop.run_id, touched)
+    if context.scope.grown and isinstance(table.write, ReplaceSources):
+        built = declared_frame(built, table).unionByName(_carried(context, table))
+    touched = condition(table, context.scope)
+    context.hold()
+    if context.engine.commits and table.grows_with and not isinstance(built, pa.Table):
+        version = context.storage.write_frame(table, declared_frame(built, table), context.run_id, touched)
     else:
-        version = shop.storage.write(table, rows_of(shop.engine, built, table), shop.run_id, touched)
-    return finished(shop, table, version, started)
+        version = context.storage.write(table, rows_of(context.engine, built, table), context.run_id, touched)
+    return note_commit(context, table, version, started)
 
 
-def finished(shop: Workshop, table: Table, version: int, started: float) -> Written:
+def note_commit(context: BuildContext, table: Table, version: int, started: float) -> Written:
     """Note a committed version, and digest it when it is gold."""
-    shop.versions[table.qualified_name] = version
-    count = shop.storage.count(table, version)
-    found = digest_of(shop.storage, table, version) if table.layer is Layer.GOLD else None
+    context.versions[table.qualified_name] = version
+    count = context.storage.count(table, version)
+    found = digest_of(context.storage, table, version) if table.layer is Layer.GOLD else None
     seconds = time.monotonic() - started
     log.info("%s: version %d, %d rows, %.2f s", table.qualified_name, version, count, seconds)
     return Written(table, version, count, seconds, found)
@@ -133,8 +133,8 @@ class Building:
     others go on.
     """
 
-    def __init__(self, shop: Workshop, entries: Iterable[Entry], on_written: Callable[[Written], None]) -> None:
-        self._shop, self._on_written = shop, on_written
+    def __init__(self, context: BuildContext, entries: Iterable[Entry], on_written: Callable[[Written], None]) -> None:
+        self._shop, self._on_written = context, on_written
         self._lock = threading.RLock()
         chosen = {e.table.qualified_name: e for e in entries}
         self._needs = {name: _inputs(e.table) & set(chosen) for name, e in chosen.items()}
@@ -217,10 +217,10 @@ def rows_of(engine: Engine, built: DataFrame | pa.Table, table: Table) -> pa.Rec
     """Give the declared rows of what a build gave: a frame is run, and rows that it has already are not sent there."""
     if isinstance(built, pa.Table):
         return built.to_reader()
-    return engine.rows(conformed(built, table), table.arrow_schema)
+    return engine.rows(declared_frame(built, table), table.arrow_schema)
 
 
-def conformed(frame: DataFrame, table: Table) -> DataFrame:
+def declared_frame(frame: DataFrame, table: Table) -> DataFrame:
     """Give exactly the declared columns, cast, floats rounded half up to their digits the same way on every engine.
 
     The result knows its schema: no engine need be asked for it.
@@ -249,41 +249,41 @@ def condition(table: Table, scope: Scope) -> str | None:
 def digest_of(storage: Storage, table: Table, version: int) -> str:
     """Digest a version's rows: equal for equal rows, whatever their order, files and engine. Errors: StorageFailed."""
     digits = {c.name: c.digits for c in table.columns}
-    with told("read", storage.uri(table)):
+    with storage_errors("read", storage.uri(table)):
         return digest(storage.dataset(table, version).to_batches(columns=[c.name for c in table.columns]), digits)
 
 
-def _input(shop: Workshop, table: Table, given: Table) -> DataFrame:
+def _input(context: BuildContext, table: Table, given: Table) -> DataFrame:
     """Read an input at its version, only the rows that matter to what the run touches."""
-    frame = _read(shop, given)
-    needed = None if isinstance(table.write, Replace) else condition(table, shop.scope)
+    frame = _read(context, given)
+    needed = None if isinstance(table.write, Replace) else condition(table, context.scope)
     column = needed.split(" ", 1)[0] if needed else ""
     columns = {c.name for c in given.columns}
     frame = frame.where(needed) if needed and column in columns else frame
-    if (grown := shop.scope.grown) and isinstance(table.write, ReplaceSources) and "line_number" in columns:
-        return streamed(frame, lambda rows: rows_at_the_end(rows, grown), given)
+    if (grown := context.scope.grown) and isinstance(table.write, ReplaceSources) and "line_number" in columns:
+        return map_batches(frame, lambda rows: rows_at_the_end(rows, grown), given)
     return frame
 
 
-def _carried(shop: Workshop, table: Table) -> DataFrame:
+def _carried(context: BuildContext, table: Table) -> DataFrame:
     """Give the rows the table has of lines that grown sources begin with, as theirs."""
-    grown = shop.scope.grown
-    frame = _read(shop, table).where(_among("source_id", sorted(g.grown_from for g in grown)))
-    return streamed(frame, lambda rows: carried_rows(rows, grown), table)
+    grown = context.scope.grown
+    frame = _read(context, table).where(_among("source_id", sorted(g.grown_from for g in grown)))
+    return map_batches(frame, lambda rows: carried_rows(rows, grown), table)
 
 
-def _read(shop: Workshop, table: Table) -> DataFrame:
+def _read(context: BuildContext, table: Table) -> DataFrame:
     """Open a table at its version, with the schema it has there: no engine need be asked for it any more."""
-    version = shop.versions[table.qualified_name]
-    reader = shop.engine.session.read.format("delta").option("versionAsOf", version)
-    frame = reader.load(shop.engine.way_to(shop.storage.uri(table)))
-    return frame.to(spark_schema(shop.storage.dataset(table, version).schema))
+    version = context.versions[table.qualified_name]
+    reader = context.engine.session.read.format("delta").option("versionAsOf", version)
+    frame = reader.load(context.engine.way_to(context.storage.uri(table)))
+    return frame.to(spark_schema(context.storage.dataset(table, version).schema))
 
 
-def _earlier(shop: Workshop, table: Table) -> Earlier | None:
+def _earlier(context: BuildContext, table: Table) -> Earlier | None:
     """Give what a table can stand on: its rows before this run, unless everything is built anew."""
-    months, customers = shop.scope.months, shop.scope.customers
-    return None if months is None or customers is None else Earlier(_read(shop, table), months, customers)
+    months, customers = context.scope.months, context.scope.customers
+    return None if months is None or customers is None else Earlier(_read(context, table), months, customers)
 
 
 def _inputs(table: Table) -> set[str]:

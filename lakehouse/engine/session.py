@@ -33,7 +33,7 @@ HANDLER_SECONDS, UNTOLD_SECONDS = 2.0, 0.25
 RETRIES = 4  # within five seconds; the default goes on for ten minutes
 
 
-def hold_to_readable(settings: Settings) -> None:
+def require_readable(settings: Settings) -> None:
     """See that tables can be under the root of the settings, and that their engine finds them; errors: WrongUse."""
     require_nameable(settings.root)
     if settings.engine == "sail" and not settings.spark_remote:
@@ -97,7 +97,7 @@ def start(settings: Settings) -> Engine:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Engine]:
+def running_engine(settings: Settings) -> Iterator[Engine]:
     """Start the engine the settings name, and end it; errors: ServiceDown."""
     engine = start(settings)
     try:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import RowsLost
-from lakehouse.frames.mapped import mapped
+from lakehouse.frames.mapped import map_in_arrow
 
 DEPTH = 16
 PATIENCE_SECONDS = 0.2
@@ -52,7 +52,7 @@ def _handed_over(frame: DataFrame) -> Iterator[pa.RecordBatch]:
 
     def run() -> None:
         try:
-            told = mapped(frame, lambda batches: hand_over(batches, number), ROWS).toArrow()
+            told = map_in_arrow(frame, lambda batches: hand_over(batches, number), ROWS).toArrow()
             counts.extend(told["rows"].to_pylist())
         except Exception as error:  # noqa: BLE001  raised again where the rows are read
             errors.append(error)

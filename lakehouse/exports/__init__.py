@@ -1,0 +1,1 @@
+"""JSON documents of a release, their schemas, and the folder or address they are published in."""

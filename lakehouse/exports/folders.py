@@ -16,7 +16,7 @@ LOCK_SECONDS = 300
 
 
 @contextmanager
-def told(action: str, where: Path) -> Iterator[None]:
+def folder_errors(action: str, where: Path) -> Iterator[None]:
     """Turn what the file system says into one sentence; errors: StorageFailed."""
     try:
         yield
@@ -27,7 +27,7 @@ def told(action: str, where: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(into: Path) -> Iterator[None]:
+def hold_exports(into: Path) -> Iterator[None]:
     """Let one publisher at a time work beside `into`; the lock of one that is killed is free again.
 
     Errors: StorageFailed, when one that neither ends nor goes on has it for longer than `LOCK_SECONDS`.
@@ -62,7 +62,7 @@ def current_folder(into: Path) -> Path | None:
     return None
 
 
-def written(into: Path, files: Mapping[str, bytes], release_id: int) -> Path:
+def write_version(into: Path, files: Mapping[str, bytes], release_id: int) -> Path:
     """Write files, in their order, to a new folder beside `into`, or nothing at all."""
     folder = into.with_name(f".{into.name}-{release_id}-{token_hex(4)}")
     try:

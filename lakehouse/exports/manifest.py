@@ -30,7 +30,7 @@ class Manifest(Document):
     files: dict[RelativePath, File]
 
 
-def described(content: bytes) -> File:
+def file_of(content: bytes) -> File:
     """Give a content's hash and size."""
     return File(sha256=sha256(content).hexdigest(), bytes=len(content))
 
@@ -53,7 +53,7 @@ def differing(folder: Path, manifest: Manifest) -> list[str]:
     return [path for path, content in contents(folder, manifest).items() if content is None]
 
 
-def listed(names: Path) -> set[str]:
+def listed_names(names: Path) -> set[str]:
     """Read a list of paths; none where there is no such file, or one that is not ours."""
     try:
         return set(_PATHS.validate_json(names.read_bytes()))
@@ -66,4 +66,4 @@ def _content(path: Path, expected: File) -> bytes | None:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    return content if described(content) == expected else None
+    return content if file_of(content) == expected else None

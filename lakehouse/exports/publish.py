@@ -16,8 +16,18 @@ from pydantic_core import to_json
 from lakehouse.errors import BadInput, WrongUse
 from lakehouse.exports import analytics, clustering, recommendations, summary
 from lakehouse.exports.documents import Document, Maker, Release, Snapshot
-from lakehouse.exports.folders import current_folder, locked, part_of, put, remove_others, swap, told, versions, written
-from lakehouse.exports.manifest import MANIFEST, Manifest, contents, described, differing, listed, manifest_in
+from lakehouse.exports.folders import (
+    current_folder,
+    folder_errors,
+    hold_exports,
+    part_of,
+    put,
+    remove_others,
+    swap,
+    versions,
+    write_version,
+)
+from lakehouse.exports.manifest import MANIFEST, Manifest, contents, differing, file_of, listed_names, manifest_in
 
 GROUPS: Mapping[str, Mapping[str, Maker]] = {
     "summary": summary.DOCUMENTS,
@@ -59,29 +69,29 @@ def publish(release: Release, groups: Mapping[str, Snapshot], into: Path) -> Man
     started, into = perf_counter(), into.absolute()
     makers = [(path, maker, groups[group]) for group in groups for path, maker in GROUPS.get(group, {}).items()]
     manifest, files = _described(release, {path: _content(path, maker(opened)) for path, maker, opened in makers})
-    with told("publish exports as", into):
+    with folder_errors("publish exports as", into):
         current_folder(into)  # what is not ours to replace is refused before anything is made beside it
-    with told("publish exports as", into), locked(into):
+    with folder_errors("publish exports as", into), hold_exports(into):
         current = current_folder(into)
         earlier = manifest_in(current) if current else None
         if current and earlier == manifest and not differing(current, manifest):
             remove_others(into, [folder for folder in versions(into) if manifest_in(folder)])
             return manifest
-        folder = written(into, files, manifest.release_id)
+        folder = write_version(into, files, manifest.release_id)
         swap(into, folder)
         remove_others(into, [folder, *([current] if current else [])])
     log.info("published %d files of release %d in %.2f s", len(files), manifest.release_id, perf_counter() - started)
     return manifest
 
 
-def synced(exports: Path, frontend: Path) -> SyncCounts:
+def sync_folder(exports: Path, frontend: Path) -> SyncCounts:
     """Make a front end's folder hold what the manifest of the exports lists, the manifest last.
 
     Files that earlier manifests listed and this one does not are removed, also after a sync that was killed;
     files that no manifest listed are left alone. Whoever calls it sees that no other does at that time. Errors:
     WrongUse, BadInput for exports without a manifest or that are not what it says, StorageFailed.
     """
-    with told("copy exports to", frontend):
+    with folder_errors("copy exports to", frontend):
         folder, target = exports.resolve(), frontend.resolve()
         if target.is_relative_to(folder):
             raise WrongUse("FRONTEND_PATH", str(frontend), "another folder than the exports")
@@ -129,7 +139,7 @@ def _described(release: Release, documents: dict[str, bytes]) -> tuple[Manifest,
         created_at=release.created_at,
         verified=release.verified,
         groups={group: release.groups[group] for group, paths in GROUPS.items() if documents.keys() & paths.keys()},
-        files={path: described(content) for path, content in files.items()},
+        files={path: file_of(content) for path, content in files.items()},
     )
     return manifest, {**files, MANIFEST: _content(MANIFEST, manifest)}
 
@@ -175,7 +185,7 @@ def _known(target: Path) -> set[str]:
     earlier = manifest_in(target)
     if earlier is None and (target / MANIFEST).exists():
         raise BadInput(str(target / MANIFEST), "it is not a manifest of exports", "Choose another FRONTEND_PATH.")
-    return listed(target / UNFINISHED) | (earlier.files.keys() if earlier else set())
+    return listed_names(target / UNFINISHED) | (earlier.files.keys() if earlier else set())
 
 
 def _remove(target: Path, path: str) -> None:

@@ -1,0 +1,1 @@
+"""Hand the frames of either engine to Arrow kernels."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from lakehouse.frames.mapped import mapped
+from lakehouse.frames.mapped import map_in_arrow
 from lakehouse.frames.schemas import spark_schema
 from lakehouse.table import Table
 
@@ -23,7 +23,7 @@ class Earlier:
     customers: pa.Array
 
 
-def streamed(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
+def map_batches(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
     """Run a kernel over each record batch; the result has the table's columns."""
     schema = table.arrow_schema
 
@@ -31,10 +31,10 @@ def streamed(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
         for batch in batches:
             yield from _fitted(kernel(pa.Table.from_batches([batch])), schema)
 
-    return mapped(frame, run, schema)
+    return map_in_arrow(frame, run, schema)
 
 
-def partitioned(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
+def map_partitions(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
     """Run a kernel once over all rows of each partition."""
     schema, given = table.arrow_schema, to_arrow_schema(frame.schema)
 
@@ -42,15 +42,15 @@ def partitioned(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
         rows = pa.Table.from_batches([b.cast(given) for b in batches], given)
         yield from _fitted(kernel(rows), schema)
 
-    return mapped(frame, run, schema)
+    return map_in_arrow(frame, run, schema)
 
 
-def whole(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
+def map_whole(frame: DataFrame, kernel: Kernel, table: Table) -> DataFrame:
     """Run a kernel once over all rows of a small frame."""
-    return partitioned(frame.coalesce(1), kernel, table)
+    return map_partitions(frame.coalesce(1), kernel, table)
 
 
-def grouped(frame: DataFrame, by: tuple[str, ...], kernel: Kernel, table: Table) -> DataFrame:
+def map_groups(frame: DataFrame, by: tuple[str, ...], kernel: Kernel, table: Table) -> DataFrame:
     """Run a kernel once per group of rows that are equal in the columns `by`."""
     schema = table.arrow_schema
 

@@ -20,7 +20,7 @@ Function = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 _errors = deque[Exception](maxlen=100)
 
 
-def mapped(frame: DataFrame, function: Function, schema: pa.Schema) -> DataFrame:
+def map_in_arrow(frame: DataFrame, function: Function, schema: pa.Schema) -> DataFrame:
     """Run a function over the record batches of each partition; an error of it stays for long."""
     return frame.mapInArrow(lambda batches: _remembered(function, batches), spark_schema(schema))
 

@@ -1,0 +1,1 @@
+"""Tables that people ask, in groups; one file per table."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from lakehouse.kernels.distinct import Ints, cells_of, coded, counted, lengths_of
+from lakehouse.kernels.distinct import Ints, cells_of, lengths_of, value_codes, value_counts
 
 
 def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) -> pa.Table:
@@ -14,9 +14,9 @@ def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) ->
     """
     lists = receipts["products"].combine_chunks()
     lengths = lengths_of(lists)
-    bought, product = coded(lists.flatten().to_numpy())
+    bought, product = value_codes(lists.flatten().to_numpy())
     known, category = np.unique(primary_categories(bought, product_id, category_id), return_inverse=True)
-    stores, store = coded(receipts["store_id"].to_numpy())
+    stores, store = value_codes(receipts["store_id"].to_numpy())
     width, widest = max(len(known), 1), int(lengths.max(initial=0)) + 1
     places = [np.empty(0, np.int64)]
     for first, _, cells in cells_of(lengths, category[product], width):
@@ -25,7 +25,7 @@ def basket_histogram(receipts: pa.Table, product_id: Ints, category_id: Ints) ->
         row = baskets // width
         shop = store[first + row].astype(np.int64)
         places.append((shop * width + baskets - row * width) * widest + units[baskets])
-    cells, counts = counted(np.concatenate(places), len(stores) * width * widest)
+    cells, counts = value_counts(np.concatenate(places), len(stores) * width * widest)
     place = cells // widest
     return pa.table(
         {

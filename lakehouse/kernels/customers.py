@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.kernels.distinct import Ints, Wholes, coded, distinct_lists, pairs_of
+from lakehouse.kernels.distinct import Ints, Wholes, distinct_lists, pairs_of, value_codes
 
 
 def customer_months(receipts: pa.Table) -> pa.Table:
@@ -70,7 +70,7 @@ def customer_features(months: pa.Table, product_id: Ints, category_id: Ints) -> 
 
 def _joined(owner: Wholes, products: Wholes, product_id: Ints, category_id: Ints) -> tuple[Wholes, Ints]:
     """Replace each product by its categories, none or many."""
-    known, place = coded(products)
+    known, place = value_codes(products)
     first = np.searchsorted(product_id, known, "left")
     each = np.searchsorted(product_id, known, "right") - first
     many = each[place]

@@ -48,7 +48,7 @@ def last_decisions(corrections: pa.Table) -> dict[tuple[int, int], Decision]:
     return {(r["source_id"], r["line_number"]): Decision(r["line"], r["rule"], r["detail"]) for r in rows}
 
 
-def as_decided(lines: pa.Table, decisions: Decisions) -> pa.Table:
+def apply_decisions(lines: pa.Table, decisions: Decisions) -> pa.Table:
     """Put corrected lines in the place of those delivered, and leave out those waived."""
     if not decisions:
         return lines

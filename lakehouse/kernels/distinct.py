@@ -23,7 +23,7 @@ def pairs_of(owner: Wholes, lists: pa.ListArray) -> tuple[Wholes, Wholes]:
 
 def distinct_lists(owner: Wholes, values: Wholes, owners: int) -> pa.ListArray:
     """Give the list of each owner's distinct values, ascending; `owner`, in 0 .. `owners` - 1, is each value's."""
-    known, value = coded(values)
+    known, value = value_codes(values)
     owner, value = _distinct_codes(owner, value, owners, len(known))
     offsets = np.append(0, np.cumsum(np.bincount(owner, minlength=owners)))
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(known[value].astype(np.int32)))
@@ -43,7 +43,7 @@ def _distinct_codes(owner: Wholes, value: Wholes, owners: int, width: int) -> tu
     return found, cells - found * width
 
 
-def counted(codes: Wholes, size: int) -> tuple[Wholes, Ints]:
+def value_counts(codes: Wholes, size: int) -> tuple[Wholes, Ints]:
     """Give the distinct codes, of 0 .. `size` - 1, ascending, and how often each occurs."""
     if size <= FEW * len(codes):
         counts = np.bincount(codes, minlength=size)
@@ -54,7 +54,7 @@ def counted(codes: Wholes, size: int) -> tuple[Wholes, Ints]:
     return ordered[starts], np.diff(starts, append=len(ordered))
 
 
-def coded(values: Wholes) -> tuple[Ints, Wholes]:
+def value_codes(values: Wholes) -> tuple[Ints, Wholes]:
     """Give the distinct values, ascending, and each value's place among them."""
     if len(values) and values.min() >= 0 and values.max() < FEW * len(values):
         is_known = np.zeros(int(values.max()) + 1, np.bool_)

@@ -86,10 +86,10 @@ def refused_receipts(lines: pa.Table) -> pa.Table:
     """
     odd = lines.filter(pc.invert(_plain(lines["line"])))
     read = [read_line(line) for line in odd["line"].to_pylist()]
-    return quarantined(odd, "transactions", read)
+    return quarantine_rows(odd, "transactions", read)
 
 
-def quarantined(lines: pa.Table, entity: str, read: Sequence[object]) -> pa.Table:
+def quarantine_rows(lines: pa.Table, entity: str, read: Sequence[object]) -> pa.Table:
     """Put lines and their refusals together; what is no refusal is left out."""
     refusals = [r if isinstance(r, Refusal) else None for r in read]
     chosen = lines.filter(pa.array([r is not None for r in refusals], pa.bool_()))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lakehouse.kernels.itemsets import bit_columns, offsets_of
-from lakehouse.kernels.rules import NOTHING, best_first, padded, unpadded
+from lakehouse.kernels.rules import NOTHING, best_first, pad, unpad
 
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
@@ -37,14 +37,14 @@ class Scorer:
 
 def scorer_of(rules: pa.Table) -> Scorer:
     """Prepare `rules` (antecedent, consequent, confidence, lift; in any order)."""
-    antecedent, consequent = padded(rules["antecedent"]), np.asarray(rules["consequent"].to_numpy(), np.int64)
+    antecedent, consequent = pad(rules["antecedent"]), np.asarray(rules["consequent"].to_numpy(), np.int64)
     confidence, lift = rules["confidence"].to_numpy(), rules["lift"].to_numpy()
     order = best_first(antecedent, consequent, confidence, lift)
     antecedent, consequent = antecedent[order], consequent[order]
     products = np.unique(np.append(antecedent[antecedent != NOTHING], consequent))
     needs = np.where(antecedent == NOTHING, len(products), np.searchsorted(products, antecedent))
     gives = np.searchsorted(products, consequent)
-    return Scorer(products, needs, gives, unpadded(antecedent), confidence[order], lift[order])
+    return Scorer(products, needs, gives, unpad(antecedent), confidence[order], lift[order])
 
 
 def customer_recommendations(

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.kernels.distinct import counted
-from lakehouse.kernels.receipts import MAX_INT, Refusal, number_of, octet_refusal, quarantined
+from lakehouse.kernels.distinct import value_counts
+from lakehouse.kernels.receipts import MAX_INT, Refusal, number_of, octet_refusal, quarantine_rows
 
 HEADER = "v.Code_pr|v.code"
 PLAIN_PAIR = r"^\d{1,9}\|[1-9]\d{0,8}$"  # other lines are looked at one by one
@@ -74,7 +74,7 @@ def accepted_categories(lines: pa.Table) -> pa.Table:
 
 def refused_categories(lines: pa.Table) -> pa.Table:
     """Name, for each line that breaks a rule, the rule."""
-    return quarantined(lines, "categories", [read_category(line) for line in lines["line"].to_pylist()])
+    return quarantine_rows(lines, "categories", [read_category(line) for line in lines["line"].to_pylist()])
 
 
 def accepted_product_categories(lines: pa.Table) -> pa.Table:
@@ -85,7 +85,7 @@ def accepted_product_categories(lines: pa.Table) -> pa.Table:
     kept = np.array([pair for pair in odd if isinstance(pair, ProductCategory)], np.int64).reshape(-1, 2)
     fields = pc.split_pattern(rows.filter(plain).combine_chunks(), "|").flatten()
     pairs = np.concatenate([fields.cast(pa.int64()).to_numpy().reshape(-1, 2), kept])
-    codes, counts = counted((pairs[:, 0] << WIDTH) | pairs[:, 1], 1 << 2 * WIDTH)
+    codes, counts = value_counts((pairs[:, 0] << WIDTH) | pairs[:, 1], 1 << 2 * WIDTH)
     products = codes >> WIDTH
     return pa.table(
         {
@@ -101,7 +101,7 @@ def refused_product_categories(lines: pa.Table) -> pa.Table:
     """Name, for each line that breaks a rule, the rule; the header is no row."""
     rows = without_header(lines)
     odd = rows.filter(pc.invert(pc.match_substring_regex(rows["line"], PLAIN_PAIR)))
-    return quarantined(odd, "product_categories", [read_product_category(line) for line in odd["line"].to_pylist()])
+    return quarantine_rows(odd, "product_categories", [read_product_category(line) for line in odd["line"].to_pylist()])
 
 
 def without_header(lines: pa.Table) -> pa.Table:

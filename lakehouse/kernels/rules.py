@@ -23,7 +23,7 @@ def association_rules(itemsets: pa.Table, total_receipts: int, min_confidence: f
     Gives antecedent list<int32> (ascending), consequent int32, receipts int64 (that hold both), support, confidence,
     lift; ordered `best_first`.
     """
-    sets, held = padded(itemsets["items"]), _ints(itemsets["receipts"])
+    sets, held = pad(itemsets["items"]), _ints(itemsets["receipts"])
     source, antecedent, consequent = _splits(sets)
     alone = np.full_like(antecedent, NOTHING)
     alone[:, :1] = consequent[:, None]
@@ -36,7 +36,7 @@ def association_rules(itemsets: pa.Table, total_receipts: int, min_confidence: f
     order = best_first(antecedent, consequent, confidence, lift)
     return pa.table(
         {
-            "antecedent": unpadded(antecedent[order]),
+            "antecedent": unpad(antecedent[order]),
             "consequent": consequent[order].astype(np.int32),
             "receipts": both[order],
             "support": (both / total_receipts)[order],
@@ -52,7 +52,7 @@ def product_recommendations(rules: pa.Table, per_product: int = 5) -> pa.Table:
     `rules` are as `association_rules` gives them. Gives product_id, rank (1, 2, ...), recommended_product_id (int32),
     support, confidence, lift; ranked by lift, confidence (descending), recommended product (ascending).
     """
-    antecedent = padded(rules["antecedent"])
+    antecedent = pad(rules["antecedent"])
     single = np.flatnonzero(sizes(antecedent) == 1)
     product, recommended = antecedent[single, :1].ravel(), _ints(rules["consequent"])[single]
     measures = {name: rules[name].to_numpy()[single] for name in ("support", "confidence", "lift")}
@@ -75,7 +75,7 @@ def best_first(antecedent: Ints, consequent: Ints, confidence: Floats, lift: Flo
     return np.asarray(np.lexsort(keys), np.int64)
 
 
-def padded(lists: pa.ListArray | pa.ChunkedArray) -> Ints:
+def pad(lists: pa.ListArray | pa.ChunkedArray) -> Ints:
     """Give lists as rows of a matrix as wide as the longest, filled up with NOTHING."""
     whole = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     lengths = np.diff(whole.offsets.to_numpy())
@@ -84,7 +84,7 @@ def padded(lists: pa.ListArray | pa.ChunkedArray) -> Ints:
     return rows
 
 
-def unpadded(rows: Ints) -> pa.ListArray:
+def unpad(rows: Ints) -> pa.ListArray:
     """Give the rows of such a matrix as lists of int32."""
     offsets = np.append(0, np.cumsum(sizes(rows))).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows[rows != NOTHING].astype(np.int32)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from lakehouse.kernels.distinct import coded, counted, is_repeated, lengths_of
+from lakehouse.kernels.distinct import is_repeated, lengths_of, value_codes, value_counts
 
 
 def product_days(receipts: pa.Table) -> pa.Table:
@@ -13,14 +13,14 @@ def product_days(receipts: pa.Table) -> pa.Table:
     """
     lists = receipts["products"].combine_chunks()
     lengths = lengths_of(lists)
-    products, product = coded(lists.flatten().to_numpy())
-    stores, store = coded(receipts["store_id"].to_numpy())
-    days, day = coded(receipts["sold_on"].cast(pa.int32()).to_numpy())
+    products, product = value_codes(lists.flatten().to_numpy())
+    stores, store = value_codes(receipts["store_id"].to_numpy())
+    days, day = value_codes(receipts["sold_on"].cast(pa.int32()).to_numpy())
     width = max(len(products), 1)
     cell = np.repeat((day.astype(np.int64) * len(stores) + store) * width, lengths) + product
     size = len(days) * len(stores) * width
-    cells, units = counted(cell, size)
-    _, holders = counted(cell[~is_repeated(lengths, product, width)], size)
+    cells, units = value_counts(cell, size)
+    _, holders = value_counts(cell[~is_repeated(lengths, product, width)], size)
     place = cells // width
     shops = max(len(stores), 1)
     return pa.table(

@@ -20,7 +20,7 @@ class Model:
     centres: Floats
 
 
-def fitted(customers: pa.Table, n_clusters: int) -> Model:
+def fit(customers: pa.Table, n_clusters: int) -> Model:
     """Fit k-means to customers; fewer distinct customers than clusters: as many as there are.
 
     Equal customers are one point with their number as its weight: fewer points, and the same sum of squares.
@@ -57,7 +57,7 @@ def nearest(customers: pa.Table, model: Model) -> pa.Table:
     return _placed(customers, segment, squared[np.arange(len(segment)), segment])
 
 
-def reordered(model: Model, order: list[int]) -> Model:
+def reorder(model: Model, order: list[int]) -> Model:
     """Give the centres new numbers: `order` lists old numbers by new."""
     return Model(model.mean, model.deviation, model.centres[order])
 

@@ -1,0 +1,1 @@
+"""Tables about the lakehouse itself: sources, ledger, quarantine, decisions, runs, releases."""

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import categories, product_categories, transactions
-from lakehouse.frames.kernels import streamed
+from lakehouse.frames.kernels import map_batches
 from lakehouse.kernels.decisions import in_quarantine, last_decisions
 from lakehouse.ops import corrections
 from lakehouse.table import BIGINT, INT, STRING, Column, Layer, OneOf, ReplaceSources, Table
@@ -54,9 +54,9 @@ def build(
 ) -> DataFrame:
     decisions = last_decisions(corrections.toArrow())
 
-    def refused(lines: DataFrame, entity: str) -> DataFrame:
-        return streamed(lines, lambda rows: in_quarantine(rows, entity, decisions), TABLE)
+    def refused_rows(lines: DataFrame, entity: str) -> DataFrame:
+        return map_batches(lines, lambda rows: in_quarantine(rows, entity, decisions), TABLE)
 
-    receipts = refused(transactions, "transactions")
-    names, links = refused(categories, "categories"), refused(product_categories, "product_categories")
+    receipts = refused_rows(transactions, "transactions")
+    names, links = refused_rows(categories, "categories"), refused_rows(product_categories, "product_categories")
     return receipts.unionByName(names).unionByName(links)

@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL, and the embedded server of a home."""

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from lakehouse.errors import ServiceDown
 from lakehouse.postgres import keeper, server
-from lakehouse.postgres.process_locks import held, is_taken, take
+from lakehouse.postgres.process_locks import hold_lock, is_taken, take
 from lakehouse.postgres.programs import installations
 from lakehouse.settings import Settings
 
@@ -92,7 +92,7 @@ def stop_embedded(settings: Settings) -> bool:
 
 
 def _stop(folder: Path) -> bool:
-    with held(folder / "start.lock"):
+    with hold_lock(folder / "start.lock"):
         running = is_taken(folder / "server.lock")
         if is_taken(folder / "keeper.lock"):
             with suppress(ProcessLookupError):
@@ -226,7 +226,7 @@ def _create_database(host: str, database: str) -> None:
 
 def _start(folder: Path) -> None:
     """Start a keeper, unless another process just did, and wait until its server is ready."""
-    with held(folder / "start.lock"):
+    with hold_lock(folder / "start.lock"):
         if is_taken(folder / "keeper.lock"):
             return
         log = folder / "server.log"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lakehouse.postgres.process_locks import is_taken, take
 from lakehouse.postgres.programs import Failed, forget_copy
-from lakehouse.postgres.server import adopted_or_started, stop
+from lakehouse.postgres.server import adopt_or_start, stop
 
 LOOK_SECONDS = 0.5
 UNUSED_SECONDS = 2.0
@@ -39,7 +39,7 @@ def main(home: Path) -> None:
     os.truncate(keeper, 0)
     os.write(keeper, str(os.getpid()).encode())
     try:
-        server = adopted_or_started(folder)
+        server = adopt_or_start(folder)
     except (Failed, OSError) as error:
         forget_copy(folder)
         remedy = error.remedy if isinstance(error, Failed) else "Look at the permissions of the folder."

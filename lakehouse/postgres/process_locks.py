@@ -39,7 +39,7 @@ def is_taken(path: Path) -> bool:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Wait for a lock, and hold it alone."""
     number = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -30,7 +30,7 @@ _SETTINGS = {
 }
 
 
-def adopted_or_started(folder: Path) -> int:
+def adopt_or_start(folder: Path) -> int:
     """Give the process id of a server that answers."""
     lock = _server_lock(folder)
     if lock is None:

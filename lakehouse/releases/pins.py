@@ -10,7 +10,7 @@ from lakehouse.storage.tables import Storage
 
 
 @dataclass(frozen=True)
-class Standing:
+class Pins:
     """The releases that are pinned, and those that expired, by number."""
 
     pinned: frozenset[int]
@@ -27,14 +27,14 @@ class Change:
     why: str | None = None
 
 
-def standing(storage: Storage) -> Standing:
+def read_pins(storage: Storage) -> Pins:
     """Read what holds now: the last state each release was given."""
     last = {row["release_id"]: row["state"] for row in _rows(storage)}
     pinned, _, expired = (frozenset(n for n, state in last.items() if state == s) for s in retention.STATES)
-    return Standing(pinned, expired)
+    return Pins(pinned, expired)
 
 
-def mark(storage: Storage, releases: Iterable[int], state: str, change: Change) -> None:
+def set_pin(storage: Storage, releases: Iterable[int], state: str, change: Change) -> None:
     """Give releases a state; errors: StorageFailed, also when somebody else did so meanwhile."""
     head = storage.create(retention.TABLE, change.run_id)
     rows: list[dict[str, object]] = [

@@ -19,7 +19,7 @@ from lakehouse.releases import release as published
 from lakehouse.releases.release import Release, Snapshot
 from lakehouse.settings import load_settings
 from lakehouse.storage.objects import is_address
-from lakehouse.storage.tables import Storage, require_nameable, told
+from lakehouse.storage.tables import Storage, require_nameable, storage_errors
 from lakehouse.table import Layer, Table
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class ReleaseReader:
 
     @cached_property
     def _tables(self) -> dict[str, tuple[Table, int]]:
-        return {t.qualified_name: (t, self.release.tables[t.qualified_name]) for t in self.release.known}
+        return {t.qualified_name: (t, self.release.tables[t.qualified_name]) for t in self.release.known_tables}
 
     @cached_property
     def _logs(self) -> dict[str, tuple[Table, int]]:
@@ -218,7 +218,7 @@ def _named_storage(root: str) -> Storage:
         return storage
     require_nameable(storage.root)
     folder = Path(storage.root)
-    with told("open", storage.root):
+    with storage_errors("open", storage.root):
         if not folder.is_dir():
             found = "That is no folder" if folder.exists() else "There is no such folder"
             raise NothingPublished(storage.root, remedy=f"{found}: {WHERE}")

@@ -11,7 +11,7 @@ from lakehouse import catalog
 from lakehouse.errors import ForeignWrite, NotFound, NothingPublished, NotKept
 from lakehouse.ops import releases
 from lakehouse.releases.lease import Lease
-from lakehouse.releases.pins import standing
+from lakehouse.releases.pins import read_pins
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Table
 from lakehouse.version import code_version
@@ -42,9 +42,9 @@ class Release:
         return self.code_version == code_version()
 
     @property
-    def known(self) -> list[Table]:
+    def known_tables(self) -> list[Table]:
         """Give its tables, in the catalogue's order, but for those this code has no more."""
-        return [table for table in catalog.released() if table.qualified_name in self.tables]
+        return [table for table in catalog.released_tables() if table.qualified_name in self.tables]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def by_group(opened: Snapshot) -> dict[str, Snapshot]:
     """
     if set(opened.release.groups.values()) == {opened.release.release_id}:
         return dict.fromkeys(opened.release.groups, opened)
-    expired = standing(opened.storage).expired
+    expired = read_pins(opened.storage).expired
     left = {one.release_id: one for one in history(opened.storage) if one.release_id not in expired}
     made = {group: left.get(number, opened.release) for group, number in opened.release.groups.items()}
     return {group: Snapshot(opened.storage, maker) for group, maker in made.items()}
@@ -131,7 +131,7 @@ def at(storage: Storage, release_id: int) -> Release:
 
 def require_kept(storage: Storage, release_id: int) -> None:
     """See that a release can still be read; errors: NotKept naming those that can."""
-    expired = standing(storage).expired
+    expired = read_pins(storage).expired
     if release_id in expired:
         raise NotKept(release_id, [r.release_id for r in history(storage) if r.release_id not in expired])
 
@@ -145,7 +145,7 @@ def begin(storage: Storage, run_id: str, lease: Lease) -> Base:
     last = newest(storage)
     named = last.tables if last else {}
     versions = {}
-    for table in catalog.released():
+    for table in catalog.released_tables():
         wanted = named.get(table.qualified_name, 0)
         is_right = storage.is_newest(table, wanted) or (wanted == 0 and storage.create(table, run_id) == 0)
         versions[table.qualified_name] = wanted if is_right else storage.restore(table, wanted, run_id)

@@ -8,10 +8,10 @@ from datetime import timedelta
 from lakehouse import catalog
 from lakehouse.errors import NotFound
 from lakehouse.releases import release
-from lakehouse.releases.pins import Change, mark, standing
+from lakehouse.releases.pins import Change, read_pins, set_pin
 from lakehouse.releases.release import Release
 from lakehouse.settings import Settings
-from lakehouse.storage.data_files import remove, unneeded
+from lakehouse.storage.data_files import remove, unneeded_files
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Table
 
@@ -39,7 +39,7 @@ class Vacuumed:
     files: dict[str, dict[str, int]]
 
 
-def kept(releases: Sequence[Release], pinned: AbstractSet[int], rule: Rule) -> dict[int, list[str]]:
+def kept_releases(releases: Sequence[Release], pinned: AbstractSet[int], rule: Rule) -> dict[int, list[str]]:
     """Say which of the releases, oldest first, are kept, and as what.
 
     The newest, the pinned, the last of a day or a month (in UTC) that the rule counts; each one that made a group of
@@ -66,29 +66,29 @@ def _last_of(releases: Sequence[Release], period: Callable[[Release], str], peri
     return {last[name] for name in sorted(last, reverse=True)[:periods]}
 
 
-def kept_as(storage: Storage, rule: Rule) -> list[tuple[Release, list[str]]]:
+def retention_reasons(storage: Storage, rule: Rule) -> list[tuple[Release, list[str]]]:
     """Say of every release, oldest first, as what it is kept.
 
     `expired`: it was not, and cannot be read any more; nothing: the next vacuum will not keep it.
     """
-    stand, published = standing(storage), release.history(storage)
+    stand, published = read_pins(storage), release.history(storage)
     left = [r for r in published if r.release_id not in stand.expired]
-    reasons = kept(left, stand.pinned, rule) | {n: [EXPIRED] for n in stand.expired}
+    reasons = kept_releases(left, stand.pinned, rule) | {n: [EXPIRED] for n in stand.expired}
     return [(r, reasons.get(r.release_id, [])) for r in published]
 
 
 def pin(storage: Storage, release_id: int, change: Change) -> None:
     """Keep a release until it is unpinned; errors: NotFound, NotKept."""
     release.at(storage, release_id)
-    mark(storage, [release_id], "pinned", change)
+    set_pin(storage, [release_id], "pinned", change)
 
 
 def unpin(storage: Storage, release_id: int, change: Change) -> None:
     """Leave a release to the rule again; errors: NotFound when it is not pinned."""
-    pinned = standing(storage).pinned
+    pinned = read_pins(storage).pinned
     if release_id not in pinned:
         raise NotFound("pinned release", str(release_id), [str(n) for n in sorted(pinned)])
-    mark(storage, [release_id], "unpinned", change)
+    set_pin(storage, [release_id], "unpinned", change)
 
 
 def vacuum(storage: Storage, rule: Rule, change: Change, dry_run: bool = False) -> Vacuumed:
@@ -97,14 +97,14 @@ def vacuum(storage: Storage, rule: Rule, change: Change, dry_run: bool = False) 
     A release that is not kept is marked expired before the first file goes. The Delta logs stay whole: delta-rs
     shortens them by age alone, and could not promise that every kept version still opens. Errors: StorageFailed.
     """
-    found = kept_as(storage, rule)
+    found = retention_reasons(storage, rule)
     leaving = [r.release_id for r, reasons in found if not reasons]
     staying = [r for r, reasons in found if reasons not in ([], [EXPIRED])]
     before = change.at - GRACE
-    going = [(t, unneeded(storage, t, _versions(storage, t, staying), before)) for t in catalog.tables()]
+    going = [(t, unneeded_files(storage, t, _versions(storage, t, staying), before)) for t in catalog.tables()]
     if not dry_run:
         if leaving:
-            mark(storage, leaving, EXPIRED, change)
+            set_pin(storage, leaving, EXPIRED, change)
         for table, files in going:
             remove(storage, table, files)
     return Vacuumed(leaving, {t.qualified_name: files for t, files in going if files})

@@ -3,7 +3,7 @@
 import numpy as np
 from pyspark.sql import DataFrame
 
-from lakehouse.frames.kernels import grouped
+from lakehouse.frames.kernels import map_groups
 from lakehouse.kernels.baskets import basket_histogram
 from lakehouse.silver import product_categories, receipts
 from lakehouse.table import BIGINT, INT, STRING, Between, Column, Layer, ReplaceMonths, Table
@@ -34,4 +34,4 @@ def build(receipts: DataFrame, categories: DataFrame) -> DataFrame:
     pairs = categories.where("is_primary").select("product_id", "category_id").toArrow().sort_by("product_id")
     product_id, category_id = (np.asarray(pairs[c].to_numpy(), np.int64) for c in ("product_id", "category_id"))
     wanted = receipts.select("month", "store_id", "products")
-    return grouped(wanted, ("month",), lambda rows: basket_histogram(rows, product_id, category_id), TABLE)
+    return map_groups(wanted, ("month",), lambda rows: basket_histogram(rows, product_id, category_id), TABLE)

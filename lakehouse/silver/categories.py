@@ -3,8 +3,8 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import categories
-from lakehouse.frames.kernels import streamed
-from lakehouse.kernels.decisions import as_decided, last_decisions
+from lakehouse.frames.kernels import map_batches
+from lakehouse.kernels.decisions import apply_decisions, last_decisions
 from lakehouse.kernels.reference import accepted_categories
 from lakehouse.ops import corrections
 from lakehouse.table import INT, STRING, Between, Column, Layer, Table
@@ -25,4 +25,4 @@ TABLE = Table(
 
 def build(categories: DataFrame, corrections: DataFrame) -> DataFrame:
     decisions = last_decisions(corrections.toArrow())
-    return streamed(categories, lambda rows: accepted_categories(as_decided(rows, decisions)), TABLE)
+    return map_batches(categories, lambda rows: accepted_categories(apply_decisions(rows, decisions)), TABLE)

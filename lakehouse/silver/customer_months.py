@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import grouped
+from lakehouse.frames.kernels import map_groups
 from lakehouse.kernels.customers import customer_months
 from lakehouse.silver import receipts
 from lakehouse.table import BIGINT, DATE, INTS, STRING, Between, Column, Expression, Layer, ReplaceMonths, Table
@@ -39,4 +39,4 @@ BUCKETS = 4
 def build(receipts: DataFrame) -> DataFrame:
     wanted = receipts.select("month", "sold_on", "store_id", "customer_id", "products", "units")
     bucketed = wanted.withColumn("bucket", F.pmod("customer_id", F.lit(BUCKETS)))
-    return grouped(bucketed, ("month", "bucket"), customer_months, TABLE)
+    return map_groups(bucketed, ("month", "bucket"), customer_months, TABLE)

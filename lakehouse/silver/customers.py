@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import Earlier, grouped, streamed
+from lakehouse.frames.kernels import Earlier, map_batches, map_groups
 from lakehouse.kernels.customers import customer_features
 from lakehouse.silver import customer_months, product_categories
 from lakehouse.table import BIGINT, DATE, DOUBLE, INT, INTS, Between, Column, Expression, Layer, Table
@@ -46,18 +46,18 @@ def build(months: DataFrame, categories: DataFrame, earlier: Earlier | None = No
         return _features(months, categories)
     touched = earlier.customers
 
-    def kept(rows: pa.Table) -> pa.Table:
+    def of_others(rows: pa.Table) -> pa.Table:
         return rows.filter(pc.invert(pc.is_in(rows["customer_id"], touched)))
 
-    def again(rows: pa.Table) -> pa.Table:
+    def of_touched(rows: pa.Table) -> pa.Table:
         return rows.filter(pc.is_in(rows["customer_id"], touched))
 
-    untouched = streamed(earlier.rows, kept, TABLE)
-    return untouched.unionByName(_features(streamed(months, again, customer_months.TABLE), categories))
+    untouched = map_batches(earlier.rows, of_others, TABLE)
+    return untouched.unionByName(_features(map_batches(months, of_touched, customer_months.TABLE), categories))
 
 
 def _features(months: DataFrame, categories: DataFrame) -> DataFrame:
     pairs = categories.select("product_id", "category_id").toArrow().sort_by("product_id")
     product_id, category_id = (np.asarray(pairs[c].to_numpy(), np.int64) for c in ("product_id", "category_id"))
     bucketed = months.drop("month").withColumn("bucket", F.pmod("customer_id", F.lit(BUCKETS)))
-    return grouped(bucketed, ("bucket",), lambda rows: customer_features(rows, product_id, category_id), TABLE)
+    return map_groups(bucketed, ("bucket",), lambda rows: customer_features(rows, product_id, category_id), TABLE)

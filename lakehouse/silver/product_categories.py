@@ -3,8 +3,8 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import product_categories
-from lakehouse.frames.kernels import whole
-from lakehouse.kernels.decisions import as_decided, last_decisions
+from lakehouse.frames.kernels import map_whole
+from lakehouse.kernels.decisions import apply_decisions, last_decisions
 from lakehouse.kernels.reference import accepted_product_categories
 from lakehouse.ops import corrections
 from lakehouse.table import BOOLEAN, INT, Between, Column, Layer, Table
@@ -27,4 +27,6 @@ TABLE = Table(
 
 def build(product_categories: DataFrame, corrections: DataFrame) -> DataFrame:
     decisions = last_decisions(corrections.toArrow())
-    return whole(product_categories, lambda rows: accepted_product_categories(as_decided(rows, decisions)), TABLE)
+    return map_whole(
+        product_categories, lambda rows: accepted_product_categories(apply_decisions(rows, decisions)), TABLE
+    )

@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame
 
-from lakehouse.frames.kernels import grouped
+from lakehouse.frames.kernels import map_groups
 from lakehouse.kernels.sales import product_days
 from lakehouse.silver import receipts
 from lakehouse.table import BIGINT, DATE, INT, STRING, Between, Column, Expression, Layer, ReplaceMonths, Table
@@ -31,4 +31,4 @@ TABLE = Table(
 
 
 def build(receipts: DataFrame) -> DataFrame:
-    return grouped(receipts.select("month", "sold_on", "store_id", "products"), ("month",), product_days, TABLE)
+    return map_groups(receipts.select("month", "sold_on", "store_id", "products"), ("month",), product_days, TABLE)

@@ -3,8 +3,8 @@
 from pyspark.sql import DataFrame
 
 from lakehouse.bronze import transactions
-from lakehouse.frames.kernels import streamed
-from lakehouse.kernels.decisions import as_decided, last_decisions
+from lakehouse.frames.kernels import map_batches
+from lakehouse.kernels.decisions import apply_decisions, last_decisions
 from lakehouse.kernels.receipts import accepted_receipts
 from lakehouse.ops import corrections
 from lakehouse.table import BIGINT, DATE, INT, INTS, STRING, Between, Column, Expression, Layer, ReplaceSources, Table
@@ -38,4 +38,4 @@ TABLE = Table(
 
 def build(transactions: DataFrame, corrections: DataFrame) -> DataFrame:
     decisions = last_decisions(corrections.toArrow())
-    return streamed(transactions, lambda rows: accepted_receipts(as_decided(rows, decisions)), TABLE)
+    return map_batches(transactions, lambda rows: accepted_receipts(apply_decisions(rows, decisions)), TABLE)

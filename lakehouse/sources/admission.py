@@ -35,17 +35,17 @@ class Admission:
     is_recorded: bool = True
 
     @property
-    def landed(self) -> frozenset[int]:
+    def landed_ids(self) -> frozenset[int]:
         """Give the sources whose lines come or go."""
         return self.superseded | {d.source_id for d in self.new}
 
     @property
-    def touched(self) -> frozenset[int]:
-        return self.landed | self.revised
+    def touched_ids(self) -> frozenset[int]:
+        return self.landed_ids | self.revised
 
     @property
     def is_news(self) -> bool:
-        return bool(self.touched)
+        return bool(self.touched_ids)
 
     @property
     def current(self) -> list[int]:
@@ -116,7 +116,7 @@ def heads_of(known: pa.Table) -> dict[str, Head]:
     return {row["path"]: Head(row["source_id"], row["sha256"], row["bytes"]) for row in rows}
 
 
-def as_declared(known: pa.Table) -> pa.Table:
+def in_declared_columns(known: pa.Table) -> pa.Table:
     """Give a table of sources, perhaps one of earlier code, the columns it has now."""
     return pa.Table.from_pylist(known.to_pylist(), sources.TABLE.arrow_schema)
 

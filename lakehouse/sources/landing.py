@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lakehouse.errors import BadInput
-from lakehouse.storage.objects import is_address, listed, opened
+from lakehouse.storage.object_client import do_at_once
+from lakehouse.storage.objects import is_address, list_objects, open_location
 
 BLOCK = 1 << 20
 PROBED_LINES = 1_000
@@ -95,13 +96,13 @@ def _have_come(heads: Iterable[str]) -> bool:
 
 def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Delivery]:
     try:
-        keys = [one.key for one in listed(folder) if one.key.endswith(".csv") and "/" not in one.key]
+        keys = [one.key for one in list_objects(folder) if one.key.endswith(".csv") and "/" not in one.key]
     except OSError as error:
         raise BadInput(folder, f"it cannot be listed: {error.strerror}", REMEDY) from None
     if not keys and not _have_come(heads):
         raise BadInput(folder, "there is no *.csv object", REMEDY)
     found = {f"transactions/{key}": f"{folder}/{key}" for key in keys}
-    return [delivery("transactions", path, where, heads.get(path)) for path, where in found.items()]
+    return do_at_once(lambda path: delivery("transactions", path, found[path], heads.get(path)), found)
 
 
 def _object(entity: str, path: str, location: str, head: Head | None) -> Delivery:
@@ -138,7 +139,7 @@ def delivery(entity: str, path: str, place: str | Path, head: Head | None = None
     return replace(found, problem=_misshapen(read.start, entity), growth=_growth(read, head))
 
 
-def settled(
+def settled_deliveries(
     found: Iterable[Delivery],
     heads: Mapping[str, Head],
     seconds: float,
@@ -201,7 +202,7 @@ class Reading(NamedTuple):
 
 def _read(location: str, length: int) -> Reading:
     digest, size, start, beginning, lines, whole = hashlib.sha256(), 0, b"", "", 0, 0
-    with opened(location) as octets:
+    with open_location(location) as octets:
         while block := octets.read(min(BLOCK, length - size) if size < length else BLOCK):
             digest.update(block)
             start += block[: BLOCK - len(start)]

@@ -9,13 +9,13 @@ from datetime import datetime
 from pyarrow.fs import FileSelector
 
 from lakehouse.storage.durable import durable
-from lakehouse.storage.tables import Storage, told
+from lakehouse.storage.tables import Storage, storage_errors
 from lakehouse.table import Table
 
 LOG = "_delta_log/"
 
 
-def unneeded(storage: Storage, table: Table, versions: Iterable[int], before: datetime) -> dict[str, int]:
+def unneeded_files(storage: Storage, table: Table, versions: Iterable[int], before: datetime) -> dict[str, int]:
     """List the files written before a time that none of the versions names, with their bytes; the log is none.
 
     Errors: StorageFailed, also when a version does not open.
@@ -23,7 +23,7 @@ def unneeded(storage: Storage, table: Table, versions: Iterable[int], before: da
     if storage.version(table) is None:
         return {}
     needed = {file for version in versions for file in storage.dataset(table, version).files}
-    with told("list", storage.uri(table)):
+    with storage_errors("list", storage.uri(table)):
         found = storage.files(table).get_file_info(FileSelector("", recursive=True))
     old = (f for f in found if f.is_file and f.mtime_ns < before.timestamp() * 1e9)
     return {f.path: f.size for f in old if not f.path.startswith(LOG) and _data(f.path) not in needed}
@@ -31,7 +31,7 @@ def unneeded(storage: Storage, table: Table, versions: Iterable[int], before: da
 
 def remove(storage: Storage, table: Table, files: Iterable[str]) -> None:
     """Delete files of a table by their path in it; errors: StorageFailed."""
-    with told("remove files of", storage.uri(table)):
+    with storage_errors("remove files of", storage.uri(table)):
         for file in files:
             with durable(f"remove a file of {table.qualified_name}"):
                 storage.files(table).delete_file(file)

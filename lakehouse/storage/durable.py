@@ -13,7 +13,7 @@ def nobody(_step: str, _moment: str) -> None:
 _watchers: list[Watcher] = [nobody]
 
 
-def watched_by(watcher: Watcher) -> None:
+def watch(watcher: Watcher) -> None:
     """Have every durable step told to a watcher: its name, and the moment, "before" or "after"."""
     _watchers[:] = [watcher]
 

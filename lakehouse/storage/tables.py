@@ -22,9 +22,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import BrokenContract, StorageFailed, WrongUse
+from lakehouse.settings import object_store_access
 from lakehouse.storage import delta_log
 from lakehouse.storage.durable import durable
-from lakehouse.storage.objects import SCHEME, is_address
+from lakehouse.storage.object_client import SCHEME
+from lakehouse.storage.objects import is_address
 from lakehouse.storage.probe import probe, reach
 from lakehouse.table import Table
 
@@ -66,7 +68,7 @@ class Storage:
 
     def version(self, table: Table) -> int | None:
         """Give the newest version; None where there is no table."""
-        with told("open", self.uri(table)):
+        with storage_errors("open", self.uri(table)):
             try:
                 return int(self._open(table).version())
             except TableNotFoundError:
@@ -75,12 +77,12 @@ class Storage:
 
     def is_newest(self, table: Table, version: int) -> bool:
         """Say whether the log of a table has a version and none after it; False when that cannot be told so fast."""
-        with told("read", self.uri(table)):
+        with storage_errors("read", self.uri(table)):
             return delta_log.is_newest(self._files(table), version)
 
     def create(self, table: Table, run_id: str) -> int:
         """Make an empty table at version 0 where there is none; give the newest version."""
-        with told("create", self.uri(table)):
+        with storage_errors("create", self.uri(table)):
             if (found := self.version(table)) is not None:
                 return found
             if not is_address(self.root):
@@ -102,7 +104,7 @@ class Storage:
 
     def restore(self, table: Table, version: int, run_id: str) -> int:
         """Make an earlier version the newest one; give the number it then has."""
-        with told("restore", self.uri(table)):
+        with storage_errors("restore", self.uri(table)):
             delta = self._open(table)
             if delta.version() == version:
                 return version
@@ -117,11 +119,11 @@ class Storage:
         """
         broken: list[Exception] = []
         try:
-            with told("write", self.uri(table)), durable(f"write {table.qualified_name}"):
+            with storage_errors("write", self.uri(table)), durable(f"write {table.qualified_name}"):
                 target = self._open(table)
                 write_deltalake(
                     target,
-                    _noted(held_to(rows, table), broken),
+                    _noted(checked_rows(rows, table), broken),
                     mode="overwrite",
                     predicate=touched,
                     schema_mode="overwrite" if touched is None else None,
@@ -142,7 +144,7 @@ class Storage:
             raise BrokenContract(
                 table.qualified_name, f"columns {frame.columns}", f"columns {table.arrow_schema.names}"
             )
-        with told("write", self.uri(table)):
+        with storage_errors("write", self.uri(table)):
             if touched is None and self._open(table).schema() != Schema.from_arrow(table.arrow_schema):
                 self.write(table, pa.RecordBatchReader.from_batches(table.arrow_schema, []), run_id)
             writer = (
@@ -172,7 +174,7 @@ class Storage:
         Errors: StorageFailed, also when `after` is not the newest.
         """
         batches = [pa.RecordBatch.from_pylist(rows, table.arrow_schema)] if rows else []
-        with told("append to", self.uri(table)):
+        with storage_errors("append to", self.uri(table)):
             target = self._open(table, after)
             properties = self._made_by(run_id, 0 if after is not None else None, note or {})
             added = pa.Table.from_batches(batches, table.arrow_schema)
@@ -189,14 +191,14 @@ class Storage:
         return {made: delta_log.run_of(self._commit(table, made)) for made in range(since + 1, version + 1)}
 
     def _commit(self, table: Table, version: int) -> dict[str, Any]:
-        with told("read", self.uri(table)):
+        with storage_errors("read", self.uri(table)):
             return delta_log.commit_info(self._files(table), version)
 
     def dataset(self, table: Table, version: int) -> pads.Dataset:
         """Open a version for reading by Arrow and DuckDB."""
         key = table.qualified_name, version
         if key not in self._opened:
-            with told("read", self.uri(table)):
+            with storage_errors("read", self.uri(table)):
                 opened = self._open(table, version)
             self._kept_open(table, opened)
         return self._opened[key]
@@ -204,13 +206,13 @@ class Storage:
     def _kept_open(self, table: Table, opened: DeltaTable) -> int:
         """Keep a version for those who read it; give its number."""
         version = int(opened.version())
-        with told("read", self.uri(table)):
+        with storage_errors("read", self.uri(table)):
             self._opened[table.qualified_name, version] = opened.to_pyarrow_dataset(filesystem=self._files(table))
         return version
 
     def holding(self, table: Table, version: int, wanted: pc.Expression) -> pads.Dataset:
         """Open only the files of a version with rows that fulfil a condition: to find them, little is read."""
-        with told("read", self.uri(table)):
+        with storage_errors("read", self.uri(table)):
             opened = self.dataset(table, version)
             scans = ((file, file.scanner(opened.schema, filter=wanted)) for file in opened.get_fragments(wanted))
             files = [file for file, scan in scans if scan.count_rows()]
@@ -221,12 +223,12 @@ class Storage:
     ) -> pa.Table:
         """Read a version into memory."""
         opened = self.dataset(table, version) if filters is None else self.holding(table, version, filters)
-        with told("read", self.uri(table)):
+        with storage_errors("read", self.uri(table)):
             return opened.to_table(columns=columns, filter=filters)
 
     def count(self, table: Table, version: int) -> int:
         """Count a version's rows."""
-        with told("read", self.uri(table)):
+        with storage_errors("read", self.uri(table)):
             return int(self.dataset(table, version).count_rows())
 
     def files(self, table: Table) -> FileSystem:
@@ -238,7 +240,7 @@ class Storage:
         uri = self.uri(table)
         if not is_address(uri):
             return SubTreeFileSystem(uri, LocalFileSystem())
-        return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(os.environ.get("AWS_ENDPOINT_URL", "")))
+        return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(object_store_access().endpoint))
 
     def _hold_to_readable(self, table: Table) -> None:
         """See that a table that is not there is not just out of sight; errors: PermissionError."""
@@ -271,7 +273,7 @@ def _object_files(endpoint: str) -> S3FileSystem:
     return S3FileSystem(endpoint_override=endpoint or None)
 
 
-def held_to(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
+def checked_rows(rows: pa.RecordBatchReader, table: Table) -> pa.RecordBatchReader:
     """Hold a stream to the table's columns; errors: BrokenContract on other columns or a forbidden null."""
     schema = table.arrow_schema
     if set(rows.schema.names) != set(schema.names):
@@ -312,7 +314,7 @@ def _named(error: PySparkException, table: Table, where: str) -> Exception:
 
 
 @contextmanager
-def told(action: str, where: str) -> Iterator[None]:
+def storage_errors(action: str, where: str) -> Iterator[None]:
     """Turn what the storage says into one sentence."""
     try:
         yield

@@ -95,7 +95,7 @@ def earlier_counts(storage: Storage, versions: Mapping[str, int]) -> dict[int, C
     }
 
 
-def renamed(rows: pa.Table, current: Iterable[Delivery]) -> pa.Table:
+def with_current_names(rows: pa.Table, current: Iterable[Delivery]) -> pa.Table:
     """Give the rows of a ledger with the names their sources have now."""
     names = {delivery.source_id: delivery.path for delivery in current}
     pairs = zip(rows["source_id"].to_pylist(), rows["path"].to_pylist(), strict=True)

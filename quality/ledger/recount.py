@@ -28,10 +28,10 @@ class Count(NamedTuple):
 def recount(location: str, until: int = sys.maxsize) -> Count:
     """Count the lines and units of a file, and hash its bytes, in one pass: see `counted`. Errors: OSError."""
     with open(location, "rb") as file:
-        return counted(file, until)
+        return count_lines(file, until)
 
 
-def counted(file: BinaryIO, until: int = sys.maxsize) -> Count:
+def count_lines(file: BinaryIO, until: int = sys.maxsize) -> Count:
     """Count the lines and units of what is read, and hash its bytes, in one pass.
 
     What was written after the first `until` bytes is not looked at. A line is what a line feed ends, and what follows

@@ -1,0 +1,1 @@
+"""Figures recounted from the landed files by another engine, DuckDB."""

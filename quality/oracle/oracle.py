@@ -77,7 +77,7 @@ class Recounted:
     seconds: float
 
 
-def recounted(
+def recount_sources(
     storage: Storage,
     versions: Mapping[str, int],
     current: Iterable[Delivery],

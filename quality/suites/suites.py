@@ -118,15 +118,15 @@ def suite_of(table: Table) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(name=table.qualified_name, expectations=expectations)
 
 
-def verdicts(frame: DataFrame, table: Table, version: int) -> list[Verdict]:
+def check_table(frame: DataFrame, table: Table, version: int) -> list[Verdict]:
     """Check the frame of a table's version: one verdict per declared check, in their order."""
     started = perf_counter()
     suite = suite_of(table)
-    result = examined(frame, suite)
-    return judged(result, suite, version, perf_counter() - started)
+    result = validate(frame, suite)
+    return verdicts_of(result, suite, version, perf_counter() - started)
 
 
-def examined(frame: DataFrame, suite: gx.ExpectationSuite) -> ExpectationSuiteValidationResult:
+def validate(frame: DataFrame, suite: gx.ExpectationSuite) -> ExpectationSuiteValidationResult:
     """Validate a frame; what fails is looked at a second time, to say what is found there."""
     batch = _batches().get_batch({"dataframe": frame})
     _source().get_execution_engine().spark = frame.sparkSession
@@ -143,7 +143,7 @@ def examined(frame: DataFrame, suite: gx.ExpectationSuite) -> ExpectationSuiteVa
     return result
 
 
-def judged(
+def verdicts_of(
     result: ExpectationSuiteValidationResult, suite: gx.ExpectationSuite, version: int, seconds: float
 ) -> list[Verdict]:
     """Say of each declared check whether it holds; one that raised, or was not evaluated once, fails as critical."""

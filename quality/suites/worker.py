@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
 from lakehouse.deferred import absent, deferred
 from lakehouse.errors import LakehouseError, ServiceDown
-from quality.ledger.recount import Count, counted, recount
+from quality.ledger.recount import Count, count_lines, recount
 from quality.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def start_ahead() -> None:
     _ahead.append(ahead)
 
 
-def started() -> Worker:
+def take_worker() -> Worker:
     """Give the worker that was started ahead, or a new one."""
     return _ahead.pop() if _ahead else Worker()
 
@@ -206,14 +206,14 @@ class _Child:
         if self.session is None:
             raise ValueError("no engine is attached")
         from lakehouse import catalog
-        from quality.suites.suites import examined, judged, suite_of
+        from quality.suites.suites import suite_of, validate, verdicts_of
 
         started = perf_counter()
         suite = suite_of(catalog.entry(name).table)
         frame = self.session.read.format("delta").option("versionAsOf", version).load(uri)
-        result = examined(frame.where(touched) if touched else frame, suite)
+        result = validate(frame.where(touched) if touched else frame, suite)
         self.results[name] = result
-        return judged(result, suite, version, perf_counter() - started)
+        return verdicts_of(result, suite, version, perf_counter() - started)
 
     def document(self, into: Path) -> None:
         from quality.suites.documents import write_documents
@@ -243,11 +243,11 @@ def _recount(location: str, until: int) -> Count:
     if "://" not in location:
         return recount(location, until)
     from lakehouse.settings import load_settings
-    from lakehouse.storage.objects import opened
+    from lakehouse.storage.objects import open_location
 
     load_settings()  # says where objects are, and who asks
-    with opened(location) as file:
-        return counted(file, until)
+    with open_location(location) as file:
+        return count_lines(file, until)
 
 
 def _import_suites() -> None:

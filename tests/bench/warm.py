@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flows.commands.run import run_directly
-from flows.run.resources import lasting
-from lakehouse.parameters import validated
+from flows.run.resources import kept_open
+from lakehouse.parameters import new_parameters
 from lakehouse.settings import load_settings
 from tests.bench.bench import Cost, resident, tree
 
@@ -21,8 +21,8 @@ def main() -> None:
     options.add_argument("source", type=Path, help="a folder with products/ and transactions/")
     options.add_argument("file", type=Path, help="what is delivered between the runs")
     asked = options.parse_args()
-    settings, parameters = load_settings(), validated()
-    with lasting(settings) as means:
+    settings, parameters = load_settings(), new_parameters()
+    with kept_open(settings) as means:
         run_directly(settings, parameters, asked.source, False, means)
         shutil.move(asked.file, asked.source / "transactions")
         started, before = time.monotonic(), cpu_seconds()

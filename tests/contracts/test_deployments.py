@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deployments.declared import Deployment
-from deployments.prefect_file import FILE, declared
+from deployments.declaration import Deployment
+from deployments.prefect_file import FILE, read_declaration
 from flows.orchestration.client import PROJECT
 from lakehouse.errors import Misdeclared
 
 CONTENT = FILE.read_text()
-DECLARED = declared()
+DECLARED = read_declaration()
 SCHEDULED = {
     "medallion-etl/daily": ("0 6 * * *", "America/Sao_Paulo"),
     "data-loading/manual": None,
@@ -38,7 +38,7 @@ def refused(tmp_path: Path, text: str) -> Misdeclared:
     path = tmp_path / "prefect.yaml"
     path.write_text(text)
     with pytest.raises(Misdeclared) as told:
-        declared(path)
+        read_declaration(path)
     assert "\n" not in str(told.value)
     return told.value
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import HANG_SECONDS
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 STORE_SALES = '''
@@ -55,7 +57,7 @@ print(json.dumps({
     "package": lakehouse.__file__,
     "built": [t.qualified_name for t in (*catalog.tables(Layer.SILVER), *catalog.tables(Layer.GOLD))],
     "group": [t.qualified_name for t in catalog.tables(Layer.GOLD, "summary")],
-    "released": [t.qualified_name for t in catalog.released()],
+    "released": [t.qualified_name for t in catalog.released_tables()],
     "downstream": sorted(catalog.downstream("bronze.transactions")),
     "checks": [e.meta["check"] for e in suite_of(table).expectations],
     "page": catalogue(),
@@ -78,7 +80,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     assert said.returncode == 0, said.stderr
     found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])

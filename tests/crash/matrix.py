@@ -11,7 +11,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,6 +26,7 @@ from tests.crash.scenes import OF_A_DAY, Scene, at, copied, look, scenes, unread
 from tests.flows.command import newest
 from tests.flows.warm import Prepare, begun, done, interrupted_at, killed_at, stopped_at
 
+SEEDS = (1, 2, 3)  # of the samples: with each other steps are stopped, with all of them every one
 MOMENTS = ("before", "after", "interrupted", "stopped")
 ALIKE = 3  # of steps that differ in the table alone: the first, the last and one between
 SHORT = {"LEASE_SECONDS": "1"}
@@ -45,7 +46,7 @@ class Case:
     problem: str
 
 
-def points(played: list[Scene], seeds: list[int]) -> Iterator[tuple[Scene, str, str]]:
+def points(played: list[Scene], seeds: Sequence[int]) -> Iterator[tuple[Scene, str, str]]:
     """Choose where to cut off: all steps of a day and of short commands, elsewhere those that no scene before had."""
     known: set[str] = set()
     for scene in played:
@@ -59,6 +60,16 @@ def points(played: list[Scene], seeds: list[int]) -> Iterator[tuple[Scene, str, 
             may_commit = "publish" in scene.steps and scene.steps.index(step) <= scene.steps.index("publish")
             if _is_run(scene) and may_commit and number % len(seeds) == seeds.index(scene.seed):
                 yield scene, step, "stopped"
+
+
+def cases(seed: int, seeds: Sequence[int], every: int = 1) -> Iterator[Case]:
+    """Try every so many-th point of the scenes of a seed."""
+    with tempfile.TemporaryDirectory(prefix="matrix-") as scratch, ExitStack() as stack:
+        chosen = list(points(scenes(Path(scratch), seed, stack), seeds))[::every]
+        for number, (scene, step, moment) in enumerate(track(chosen, f"seed {seed}", console=ERRORS)):
+            home = Path(scratch) / str(number)
+            yield Case(scene.name, seed, step, moment, cut_off(scene, step, moment, home))
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def cut_off(scene: Scene, step: str, moment: str, home: Path) -> str:
@@ -138,19 +149,15 @@ def _few(steps: list[str]) -> list[str]:
 def main() -> None:
     """Run the matrix and print it; exit code 1 when anything was wrong."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of the samples")
+    options.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds of the samples")
     options.add_argument("--every", type=int, default=1, help="only every so many-th point")
     asked = options.parse_args()
     found: list[Case] = []
     for seed in asked.seeds:
-        with tempfile.TemporaryDirectory(prefix="matrix-") as scratch, ExitStack() as stack:
-            chosen = list(points(scenes(Path(scratch), seed, stack), asked.seeds))[:: asked.every]
-            for number, (scene, step, moment) in enumerate(track(chosen, f"seed {seed}", console=ERRORS)):
-                home = Path(scratch) / str(number)
-                found.append(Case(scene.name, seed, step, moment, cut_off(scene, step, moment, home)))
-                if found[-1].problem:
-                    ERRORS.print(found[-1])
-                shutil.rmtree(home, ignore_errors=True)
+        for case in cases(seed, asked.seeds, asked.every):
+            found.append(case)
+            if case.problem:
+                ERRORS.print(case)
     show(found)
     sys.exit(any(case.problem for case in found))
 

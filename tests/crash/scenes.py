@@ -12,7 +12,7 @@ from pathlib import Path
 from lakehouse.exports.folders import current_folder
 from lakehouse.exports.manifest import manifest_in
 from lakehouse.releases import release
-from lakehouse.releases.pins import Standing, standing
+from lakehouse.releases.pins import Pins, read_pins
 from lakehouse.sources.sample import write_sample
 from lakehouse.storage.tables import Storage
 from tests.flows.command import digests, newest
@@ -29,7 +29,7 @@ class Look:
     """What a lakehouse shows: gold, how releases stand, the front end's files, and after a vacuum old data files."""
 
     digests: Mapping[str, str]
-    standing: Standing
+    standing: Pins
     frontend: Mapping[str, str]
     files: frozenset[str]
 
@@ -143,7 +143,7 @@ def look(home: Path, is_vacuum: bool = False) -> Look:
     tables = (f for f in (home / "tables").rglob("*.parquet") if f.stat().st_mtime < time.time() - OLD_SECONDS / 2)
     return Look(
         digests=digests(home),
-        standing=standing(storage),
+        read_pins=read_pins(storage),
         frontend={str(f.relative_to(frontend)): sha256(f.read_bytes()).hexdigest() for f in synced},
         files=frozenset(str(f.relative_to(home)) for f in tables if is_vacuum and "_delta_log" not in f.parts),
     )
@@ -152,7 +152,7 @@ def look(home: Path, is_vacuum: bool = False) -> Look:
 def unreadable(home: Path) -> str:
     """Name a release that is not what was published, and exports of no release; empty when all is well."""
     storage = Storage(str(home / "tables"))
-    history, expired = release.history(storage), standing(storage).expired
+    history, expired = release.history(storage), read_pins(storage).expired
     numbers = [one.release_id for one in history]
     if numbers != list(range(1, len(numbers) + 1)):
         return f"the releases are {numbers}"

@@ -1,4 +1,4 @@
-"""A part of the crash matrix, and whether it has every durable step; `make crash-matrix` runs it whole."""
+"""A part of the crash matrix, and whether it has every durable step; `make test-long` runs it whole."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.matrix import cut_off, points
+from tests.crash.matrix import SEEDS, cases, cut_off, points
 from tests.crash.scenes import Scene, scenes
 
 PROJECT = Path(__file__).parents[2]
@@ -114,6 +114,13 @@ def test_what_is_cut_off_there_leaves_no_trace(
 ) -> None:
     assert step in played[name].steps
     assert cut_off(played[name], step, moment, tmp_path / "home") == ""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(14_400)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_cut_off_anywhere_leaves_no_trace(seed: int) -> None:
+    assert [case for case in cases(seed, SEEDS) if case.problem] == []
 
 
 def test_a_trace_is_found(played: Played, tmp_path: Path) -> None:

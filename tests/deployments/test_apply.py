@@ -14,7 +14,8 @@ from deployments.prefect_file import FILE
 from flows.orchestration import server
 from lakehouse.settings import load_settings
 from tests.flows.command import lakehouse
-from tests.flows.prefect_service import Service, service_of, until
+from tests.flows.prefect_service import Service, service_of
+from tests.waiting import wait_until
 
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 NOTIFYING = ["long-run", "failed-run"]
@@ -44,7 +45,6 @@ def told(changes: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return [(change["action"], change["kind"], change["name"]) for change in changes]
 
 
-@pytest.mark.timeout(300)
 def test_a_plan_shows_everything_and_changes_nothing(service: Service) -> None:
     first = service.deploy(None, "--plan")
     assert {("create", "work pool", "etl-pool"), ("create", "deployment", "medallion-etl/daily")} <= set(told(first))
@@ -52,7 +52,6 @@ def test_a_plan_shows_everything_and_changes_nothing(service: Service) -> None:
     assert service.deploy(None, "--plan") == first
 
 
-@pytest.mark.timeout(300)
 def test_what_was_planned_is_done_and_the_second_time_changes_nothing(service: Service) -> None:
     plan = service.deploy(None, "--plan")
     assert service.deploy() == plan
@@ -70,7 +69,6 @@ def test_what_was_planned_is_done_and_the_second_time_changes_nothing(service: S
     assert "Left out, because NOTIFICATION_URL is not set: long-run, failed-run." in done.stderr
 
 
-@pytest.mark.timeout(300)
 def test_what_is_no_longer_declared_is_gone_and_what_others_made_stays(deployed: Service, tmp_path: Path) -> None:
     flow_id = deployed.ask("POST", "/flows/", {"name": "of-others"})["id"]
     deployed.ask("POST", "/deployments/", {"name": "theirs", "flow_id": flow_id, "tags": ["etl"]})
@@ -96,7 +94,6 @@ def test_what_is_no_longer_declared_is_gone_and_what_others_made_stays(deployed:
     assert len(deployed.deploy()) == 3
 
 
-@pytest.mark.timeout(300)
 def test_what_was_changed_by_hand_is_repaired(deployed: Service) -> None:
     daily = deployed.named("/deployments")["daily"]
     (schedule,) = daily["schedules"]
@@ -123,7 +120,6 @@ def test_a_typo_is_told_with_its_line_before_anything_is_asked(tmp_path: Path) -
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.timeout(300)
 def test_a_run_that_takes_long_and_one_that_fails_are_told_to_the_webhook(deployed: Service, tmp_path: Path) -> None:
     soon = [dict(one) for one in CONTENT["automations"]]
     for one in soon:
@@ -138,12 +134,12 @@ def test_a_run_that_takes_long_and_one_that_fails_are_told_to_the_webhook(deploy
         deployment = deployed.named("/deployments")["daily"]["id"]
         run = deployed.ask("POST", f"/deployments/{deployment}/create_flow_run", {})
         deployed.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "RUNNING"}, "force": True})
-        until(lambda: bool(received))
+        wait_until(lambda: bool(received))
         begun = f"Running for two hours: medallion-etl, run {run['name']}, Running. "
         assert json.loads(received[0])["text"].startswith(begun)
         lost = {"type": "FAILED", "message": 'The "lamp" is out\nand dark'}
         deployed.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": lost, "force": True})
-        until(lambda: len(received) > 1)
+        wait_until(lambda: len(received) > 1)
         text = json.loads(received[1])["text"]
         assert text.startswith(f'Failed: medallion-etl, run {run["name"]}, Failed. The "lamp" is out\nand dark http')
         assert run["id"] in text
@@ -170,7 +166,6 @@ def asked_for(service: Service) -> list[str]:
     return sorted(run["id"] for run in service.ask("POST", "/flow_runs/filter", {}) if not run["auto_scheduled"])
 
 
-@pytest.mark.timeout(300)
 def test_a_wrong_trigger_begins_nothing(deployed: Service) -> None:
     before = asked_for(deployed)
     for asked, reason in {
@@ -185,7 +180,6 @@ def test_a_wrong_trigger_begins_nothing(deployed: Service) -> None:
     assert asked_for(deployed) == before
 
 
-@pytest.mark.timeout(300)
 def test_a_trigger_without_a_worker_says_so(deployed: Service) -> None:
     done = deployed.lakehouse("trigger", "clustering/manual", "-p", "n_clusters=5", "--json")
     assert done.returncode == 0, done.stderr

@@ -53,6 +53,6 @@ def test_interrupts_break_nothing_off_that_is_done_last(tmp_path: Path) -> None:
 
 
 def test_an_error_without_an_interrupt_is_not_taken_for_one(tmp_path: Path) -> None:
-    done = lakehouse(tmp_path, before="import flows.commands.cli\nflows.cli.main = lambda: 1 / 0")
+    done = lakehouse(tmp_path, before="import flows.commands.cli\nflows.commands.cli.main = lambda: 1 / 0")
     assert done.returncode == 1
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")

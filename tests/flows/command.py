@@ -14,9 +14,9 @@ from lakehouse.releases import release
 from lakehouse.releases.release import Release
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Layer
+from tests.waiting import HANG_SECONDS
 
-KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
-SAFE_SECONDS = 900  # a run on Spark takes minutes where much else is at work
+KEPT = ("PATH", "PYTHONPATH", "PYTHONHASHSEED", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "JDK_JAVA_OPTIONS")
 SETUP = "import sys; sys.argv[0] = 'lakehouse'\n"
 START = "\nfrom deployments.entry import main\nmain()\n"
 
@@ -26,7 +26,7 @@ def lakehouse(
 ) -> subprocess.CompletedProcess[str]:
     """Run `lakehouse ARGUMENTS`; `before` is Python that runs in its process first."""
     command, given = _asked(home, arguments, env, before)
-    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=SAFE_SECONDS, check=False)
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
 
 def _asked(

@@ -7,16 +7,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from tests.flows.command import KEPT, lakehouse
+from tests.waiting import HANG_SECONDS, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,13 @@ class Service:
     def prefect(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
         done = subprocess.run(
-            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+            command,
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=HANG_SECONDS,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -54,7 +59,7 @@ class Service:
         )
         for pause in (1, 2, 4, 8, 16, None):
             try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
+                with urllib.request.urlopen(request, timeout=600) as answer:
                     said = answer.read()
                 break
             except urllib.error.HTTPError as refused:
@@ -72,7 +77,7 @@ class Service:
 
     def ended(self, run_id: str) -> dict[str, Any]:
         """Wait for a run's end."""
-        until(lambda: self.flow_run(run_id)["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"))
+        wait_until(lambda: self.flow_run(run_id)["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), 0.5)
         return self.flow_run(run_id)
 
     def last_run(self, flow_name: str) -> dict[str, Any]:
@@ -88,11 +93,3 @@ def service_of(home: Path, api_url: str, **env: str) -> Service:
     clean = {name: os.environ[name] for name in KEPT if name in os.environ}
     given = {"LAKEHOUSE_HOME": str(home), "PREFECT_API_URL": api_url, "PREFECT_HOME": str(home / "prefect")}
     return Service(home, api_url, clean | given | {"PREFECT_WORKER_QUERY_SECONDS": "2"} | env)
-
-
-def until(happened: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for something to happen."""
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from flows.report.recorded import run_decision
 from flows.report.report import RunFacts
-from flows.run.decisions import Reason, decide, waive_rule
+from flows.run.decisions import DecisionReason, waive_rule
 from lakehouse import catalog
 from lakehouse.bronze import lines as bronze_lines
 from lakehouse.kernels.lines import numbered_lines
@@ -20,8 +21,6 @@ from lakehouse.sources.sample import write_sample
 from lakehouse.storage.tables import Storage
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests
-
-pytestmark = pytest.mark.timeout(900)  # several whole runs each
 
 PLAIN = {"min_rows_threshold": 1, "max_quarantine_pct": 50}
 GROWN = "transactions/102_Tran.csv"
@@ -127,8 +126,8 @@ def test_a_last_line_without_its_end_is_read_again_whole(delivered: Path, read_f
 
 def test_lines_that_were_decided_about_are_judged_anew_when_the_file_grows(delivered: Path) -> None:
     settings = load_settings(lakehouse_home=delivered / "home", settle_seconds=0)
-    reason = Reason("Ana", "no products were sold")
-    decide("waive", settings, lambda order: waive_rule(order, "no_products", None, reason))
+    reason = DecisionReason("Ana", "no products were sold")
+    run_decision("waive", settings, lambda request: waive_rule(request, "no_products", None, reason))
     for path in sorted((delivered / "landing" / "transactions").iterdir()):
         path.write_bytes(path.read_bytes() + b"2024-01-05|103|7|1 2 3\n")
     facts = run(delivered, enable_quality_checks=False)
@@ -141,7 +140,7 @@ def test_a_file_still_being_written_is_told_and_taken_in_when_it_has_settled(
 ) -> None:
     file = delivered / "landing" / "transactions" / "109_Tran.csv"
     file.write_text("2024-01-05|109|7|1 2 3\n")
-    look = landing.settled
+    look = landing.settled_deliveries
 
     def written_to_meanwhile(found: Any, heads: Any, _: float) -> Any:
         def write(_: float) -> None:
@@ -150,7 +149,7 @@ def test_a_file_still_being_written_is_told_and_taken_in_when_it_has_settled(
 
         return look(found, heads, 600, write)
 
-    monkeypatch.setattr(landing, "settled", written_to_meanwhile)
+    monkeypatch.setattr(landing, "settled_deliveries", written_to_meanwhile)
     told = ("transactions/109_Tran.csv", "changing", "it is still being written: the next run reads it")
     facts = run(delivered, enable_quality_checks=False)
     assert (facts.verdict, facts.left_out) == ("nothing_new", [told])

@@ -13,19 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from flows.audit.differences import FigureChange, MadeWith, PeriodChange, differences
+from flows.audit.differences import FigureChange, ParameterChange, PeriodChange, differences
 from flows.audit.origins import FILE, LINES
-from flows.audit.rebuild import Part, Rebuilt, _has_same_decisions, parts_of, recomputed, scratch_home
+from flows.audit.rebuild import Part, Rebuilt, _has_same_decisions, parts_of, recompute, scratch_home
 from flows.commands import comparing, keeping, reading
-from flows.run.decisions import Reason, decide, fix
+from flows.report.recorded import run_decision
+from flows.run.decisions import DecisionReason, fix
 from lakehouse import catalog
 from lakehouse.errors import Blocked, LeaseTaken, NotFound, NothingPublished, NotKept, StorageFailed, WrongUse
 from lakehouse.ops import corrections
 from lakehouse.ops import retention as kept_table
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.releases import release, retention
 from lakehouse.releases.lease import take
-from lakehouse.releases.pins import Change, standing
+from lakehouse.releases.pins import Change, read_pins
 from lakehouse.releases.release import Release, Snapshot
 from lakehouse.releases.retention import Rule
 from lakehouse.settings import Settings, load_settings
@@ -105,11 +106,11 @@ def settings_of(house: House) -> Settings:
 
 def rebuilt(house: House, opened: Snapshot) -> Rebuilt:
     with scratch_home(settings_of(house), None) as home:
-        return recomputed(settings_of(house), opened, home, lambda _, work, **__: work())
+        return recompute(settings_of(house), opened, home, lambda _, work, **__: work())
 
 
 def test_the_rule_and_the_pin_keep_five_of_six(house: House) -> None:
-    listed = retention.kept_as(house.storage, RULE)
+    listed = retention.retention_reasons(house.storage, RULE)
     assert {r.release_id: reasons for r, reasons in listed} == {
         1: ["pinned"],
         2: ["monthly"],
@@ -142,12 +143,12 @@ def test_a_lakehouse_of_a_cluster_is_rebuilt_here(house: House) -> None:
     settings = settings_of(house).model_copy(update={"spark_remote": "sc://127.0.0.1:1"})
     opened = house.at(1)
     with scratch_home(settings, None) as home:
-        assert recomputed(settings, opened, home, lambda _, work, **__: work()).different == []
+        assert recompute(settings, opened, home, lambda _, work, **__: work()).different == []
 
 
 def test_nothing_is_left_of_what_no_kept_release_needs(house: House) -> None:
     releases = [house.at(number).release for number in KEPT]
-    for table in catalog.released():
+    for table in catalog.released_tables():
         versions = {kept.tables[table.qualified_name] for kept in releases}
         named = {file for version in versions for file in house.storage.dataset(table, version).files}
         folder = Path(house.storage.uri(table))
@@ -182,7 +183,7 @@ def test_pins_by_command_say_who_and_why_and_wait_for_the_writer(
     storage = Storage(str(tmp_path / "tables"))
     keeping.pin(4, why="the bank asked")
     keeping.unpin(1)
-    assert standing(storage).pinned == {4}
+    assert read_pins(storage).pinned == {4}
     version = storage.version(kept_table.TABLE)
     assert version is not None
     rows = storage.rows(kept_table.TABLE, version).sort_by("change_id").to_pylist()
@@ -284,8 +285,8 @@ def test_corrected_lines_are_rebuilt_as_corrected(house: House, tmp_path: Path) 
     paths = {row["source_id"]: row["path"] for row in newest.rows("ops.sources").to_pylist()}
     refused = newest.rows("ops.quarantine", filters=pc.field("rule") == "bad_date").to_pylist()[0]
     where = (paths[refused["source_id"]], refused["line_number"])
-    ana = Reason("Ana", "read from the till roll")
-    decide("workbench", settings_of(copy), lambda order: fix(order, *where, "2024-02-05|101|17|4 9 9", ana))
+    ana = DecisionReason("Ana", "read from the till roll")
+    run_decision("workbench", settings_of(copy), lambda request: fix(request, *where, "2024-02-05|101|17|4 9 9", ana))
     corrected = copy.at(7)
     assert corrected.release.digests["gold.sales_totals"] != newest.release.digests["gold.sales_totals"]
     found = rebuilt(copy, corrected)
@@ -303,8 +304,8 @@ def test_groups_are_rebuilt_with_the_parameters_they_were_made_with() -> None:
     first, second = made(1, n_clusters="4"), made(2, groups={"clustering": 2, "summary": 1}, n_clusters="5")
     ungated = {"enable_quality_checks": False, "max_quarantine_pct": 100}
     assert parts_of(second, {"clustering": second, "summary": first}, lambda _: True) == [
-        Part(validated(n_clusters=4, **ungated), ("summary",)),
-        Part(validated(n_clusters=5, **ungated), ("clustering",)),
+        Part(new_parameters(n_clusters=4, **ungated), ("summary",)),
+        Part(new_parameters(n_clusters=5, **ungated), ("clustering",)),
     ]
 
 
@@ -372,7 +373,7 @@ def sum_of(house: House, number: int) -> int:
 
 
 def test_other_parameters_are_told_and_equal_releases_hold_nothing(house: House) -> None:
-    assert MadeWith("n_clusters", "4", "5") in differences(house.at(5), house.at(6)).made_with
+    assert ParameterChange("n_clusters", "4", "5") in differences(house.at(5), house.at(6)).made_with
     same = differences(house.at(6), house.at(6))
     assert (same.tables, same.days, same.months, same.totals, same.made_with) == ([], [], [], [], [])
 

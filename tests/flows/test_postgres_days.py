@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from flows.audit.origins import FILE
-from flows.audit.rebuild import recomputed, scratch_home
-from flows.report.events import Events, error_console
+from flows.audit.rebuild import recompute, scratch_home
+from flows.report.events import Events
+from flows.report.recorded import plain_step
 from flows.report.report import RunFacts
-from flows.run.recorded import direct
+from flows.run.console import error_console
 from lakehouse.postgres.connection import connection, stop_embedded
 from lakehouse.releases import release
 from lakehouse.releases.release import Snapshot
@@ -20,8 +21,6 @@ from lakehouse.sources.sample import write_sample
 from lakehouse.storage.tables import Storage
 from tests.conftest import run_lakehouse
 from tests.flows.command import digests, lakehouse
-
-pytestmark = pytest.mark.timeout(900)  # several whole runs each
 
 PLAIN = {"min_rows_threshold": 1, "max_quarantine_pct": 50, "enable_quality_checks": False}
 DAY = "postgres/transactions/"
@@ -130,7 +129,7 @@ def test_late_commits_updates_and_deletes_reach_gold_and_only_their_days_are_cop
     opened = Snapshot(Storage(settings.root), release.at(Storage(settings.root), 1))
     events = Events(settings.logs, "rebuild", "rebuild", error_console())
     with scratch_home(settings, None) as home:
-        rebuilt = recomputed(settings, opened, home, direct(events))
+        rebuilt = recompute(settings, opened, home, plain_step(events))
     assert rebuilt.different == []
     assert {origin.taken_from for origin in rebuilt.origins} == {FILE}
     assert {row.table: row.rebuilt for row in rebuilt.tables} == first

@@ -41,7 +41,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(300)
 def test_the_whole_is_what_it_is_known_to_be(home: Path) -> None:
     def asked(sql: str) -> list[tuple[object, ...]]:
         return [tuple(row.values()) for row in answer(home, "query", sql)]
@@ -69,7 +68,6 @@ def test_the_whole_is_what_it_is_known_to_be(home: Path) -> None:
     assert asked(twice + "and customer_id = 1008848 and products = [34]") == [(2,)]
 
 
-@pytest.mark.timeout(300)
 def test_rules_at_another_support_are_as_many_as_known(home: Path, source: Path) -> None:
     options = ("--min-support", 0.05, "--max-itemset-size", 4, "--no-checks", "--no-prefect")
     done = lakehouse(home, "run", "--source", source, *options)

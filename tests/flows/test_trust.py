@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.run import steps
-from lakehouse.exports.folders import locked
+from lakehouse.exports.folders import hold_exports
 from lakehouse.ops import runs
 from lakehouse.releases import release
 from lakehouse.settings import load_settings
@@ -18,23 +18,23 @@ from lakehouse.storage.tables import Storage
 from tests.contracts.test_new_table import PROJECT, STORE_SALES
 from tests.flows.command import answer, lakehouse
 
-pytestmark = pytest.mark.timeout(600)
 PLAIN = ("run", "--no-prefect", "--min-rows-threshold", 1, "--source")
 OTHER_CODE = "import lakehouse.version as module; module.code_version = lambda: 'other'\n"
 GROUP = """
 from functools import partial
-from flows.report.events import Events, error_console
-from flows.run.steps import single_group
-from flows.run.request import ordered
-from flows.run.recorded import carried_out, direct, print_summary
-from lakehouse.parameters import validated
+from flows.report.events import Events
+from flows.run.console import error_console
+from flows.run.steps import run_group
+from flows.run.request import new_request
+from flows.report.recorded import plain_step, print_summary, run_recorded
+from lakehouse.parameters import new_parameters
 from lakehouse.settings import load_settings
 settings = load_settings()
-order = ordered('clustering', settings, validated(enable_quality_checks=False))
-events = Events(settings.logs, 'clustering', order.run_id, error_console())
+request = new_request('clustering', settings, new_parameters(enable_quality_checks=False))
+events = Events(settings.logs, 'clustering', request.run_id, error_console())
 from lakehouse.errors import LakehouseError
 try:
-    carried_out(order, events, direct(events), partial(single_group, 'clustering'), print_summary)
+    run_recorded(request, events, plain_step(events), partial(run_group, 'clustering'), print_summary)
 except LakehouseError as error:
     sys.exit(str(error))
 sys.exit(0)
@@ -191,8 +191,8 @@ def test_a_run_that_fails_at_its_first_look_is_in_the_log_of_runs(tmp_path: Path
 def test_a_sync_waits_for_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(lakehouse_home=tmp_path / "home", frontend_path=tmp_path / "front")
     others = threading.Event()
-    monkeypatch.setattr(steps, "synced", lambda *_: others.is_set())
-    with ThreadPoolExecutor() as pool, locked(settings.exports.absolute()):
+    monkeypatch.setattr(steps, "sync_folder", lambda *_: others.is_set())
+    with ThreadPoolExecutor() as pool, hold_exports(settings.exports.absolute()):
         second = pool.submit(steps.sync, settings)
         with pytest.raises(TimeoutError):
             second.result(0.3)

@@ -166,7 +166,8 @@ def test_two_that_make_the_log_of_releases_at_once_both_find_it(given: Given, tm
 
 
 def test_a_run_that_does_not_get_the_lease_says_who_has_it(given: Given, tmp_path: Path) -> None:
-    with begun(tmp_path, *RUN, given.landing, env=given.env, before=stopped_at("publish")) as sleeper:
+    lasting = given.env | {"LEASE_SECONDS": "3600"}
+    with begun(tmp_path, *RUN, given.landing, env=lasting, before=stopped_at("publish")) as sleeper:
         sleeper.stops()
         with begun(tmp_path, *RUN, given.landing, env=given.env | {"LEASE_WAIT_SECONDS": "1"}) as other:
             assert other.ended() == 1

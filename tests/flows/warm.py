@@ -22,9 +22,9 @@ from lakehouse.postgres.server import ROLE
 from lakehouse.settings import load_settings
 from lakehouse.storage import durable
 from tests.flows.command import KEPT
+from tests.waiting import HANG_SECONDS, wait_until
 
 Prepare = Callable[[], None]
-ENOUGH_SECONDS = 900  # a machine may be busy; pytest's own limit is shorter where it is meant to be
 SMALL = {"COLUMNS": "200", "NO_COLOR": "1", "ENGINE_PARTITIONS": "1", "SETTLE_SECONDS": "0"}
 IMPORTS = "tests.flows.imports"
 
@@ -54,16 +54,14 @@ class Command:
 
     def ended(self) -> int:
         """Wait for its end; give its exit code, -9 for a killed one."""
-        self.process.join(ENOUGH_SECONDS)
+        self.process.join(HANG_SECONDS)
         assert self.process.exitcode is not None, f"it did not end: {self.said[-500:]}"
         return self.process.exitcode
 
     def stops(self) -> None:
         """Wait until it is stopped."""
-        end = time.monotonic() + ENOUGH_SECONDS
-        while (state := _state(self.pid)) != "T":
-            assert state not in "XZ" and time.monotonic() < end, f"it was not stopped: {self.said[-500:]}"
-            time.sleep(0.01)
+        wait_until(lambda: _state(self.pid) in "TXZ", 0.01)
+        assert _state(self.pid) == "T", f"it was not stopped: {self.said[-500:]}"
 
     def goes_on(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
@@ -119,26 +117,27 @@ def postgres() -> Iterator[dict[str, str]]:
 
 def told_to(log: Path) -> Prepare:
     """Write each step of a command to a file."""
-    return partial(durable.watched_by, partial(_tell, log))
+    return partial(durable.watch, partial(_tell, log))
 
 
 def killed_at(step: str, moment: str) -> Prepare:
     """Kill a command, with its process group, at a step."""
-    return partial(durable.watched_by, partial(_kill, (step, moment)))
+    return partial(durable.watch, partial(_kill, (step, moment)))
 
 
 def stopped_at(step: str, moment: str = "before") -> Prepare:
     """Stop a command at a step, once."""
-    return partial(durable.watched_by, partial(_stop, (step, moment)))
+    return partial(durable.watch, partial(_stop, (step, moment)))
 
 
 def interrupted_at(step: str) -> Prepare:
     """Interrupt a command, with its process group, as it begins a step."""
-    return partial(durable.watched_by, partial(_interrupt, step))
+    return partial(durable.watch, partial(_interrupt, step))
 
 
 def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, out: str) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever began it may ignore interrupts
     said = os.open(out, os.O_WRONLY | os.O_CREAT)
     for standard in (1, 2):
         os.dup2(said, standard)
@@ -164,13 +163,13 @@ def _kill(wanted: tuple[str, str], step: str, moment: str) -> None:
 
 def _interrupt(wanted: str, step: str, moment: str) -> None:
     if (step, moment) == (wanted, "before"):
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
         os.killpg(0, signal.SIGINT)
 
 
 def _stop(wanted: tuple[str, str], step: str, moment: str) -> None:
     if (step, moment) == wanted:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
         os.kill(os.getpid(), signal.SIGSTOP)
 
 

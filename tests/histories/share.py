@@ -1,7 +1,8 @@
-"""How much of what could be tried is tried: all in continuous integration, a twelfth elsewhere."""
+"""How much of what could be tried is tried: all by `make test-long`, some of it always."""
 
 import os
 
-WHOLE = 200
-HISTORIES = int(os.environ.get("LAKEHOUSE_HISTORIES", "16"))
-APART = max(1, WHOLE // max(1, HISTORIES))  # of the steps at which a storage fails, one of so many is tried
+ALL = int(os.environ.get("LAKEHOUSE_HISTORIES", "200"))  # histories
+FEW = 24
+SEEDS = 8
+APART = 12  # of the steps at which a storage fails, one of so many is always tried

@@ -1,17 +1,22 @@
 """Random histories of a small lakehouse: after every run it is what its files and decisions say."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.histories.lives import Memory, lived_through
-from tests.histories.share import HISTORIES
-from tests.histories.steps import Again, Deliver, History, Run, Step, Withdraw, histories
+from tests.histories.share import ALL, FEW, SEEDS
+from tests.histories.steps import Again, Deliver, Fix, History, Kill, Run, Step, Withdraw, histories
 from tests.histories.world import Kept
 
-SHARDS = 8
+LONG = (pytest.mark.long, pytest.mark.timeout(7_200))
+# A seed, and how many histories are made of it; the first of each is the simplest there is.
+MADE = [(number, FEW // 3) for number in (3, 10, 23)]
+MADE_LONG = [pytest.param(number, ALL // SEEDS, marks=LONG) for number in range(SEEDS)]
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +51,12 @@ def test_what_was_wrong_once_stays_right(name: str, kept: Kept, memory: Memory, 
     lived_through(History(False, FOUND[name]), tmp_path / "history", kept, memory, is_compared=True)
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_after_every_run_it_is_what_its_files_and_decisions_say(
-    shard: int, kept: Kept, memory: Memory, tmp_path: Path
-) -> None:
-    seen = 0
+def each(number: int, count: int, live: Callable[[History], None]) -> None:
+    """Make so many histories of a seed, always the same ones, and let them happen; one that fails is made smaller."""
 
-    @seed(shard)
+    @seed(number)
     @settings(
-        max_examples=HISTORIES // SHARDS,
+        max_examples=count,
         deadline=None,
         database=None,
         phases=(Phase.generate, Phase.shrink),
@@ -63,6 +64,18 @@ def test_after_every_run_it_is_what_its_files_and_decisions_say(
     )
     @given(histories)
     def hold(history: History) -> None:
+        live(history)
+
+    hold()
+
+
+@pytest.mark.parametrize(("number", "count"), MADE + MADE_LONG)
+def test_after_every_run_it_is_what_its_files_and_decisions_say(
+    number: int, count: int, kept: Kept, memory: Memory, tmp_path: Path
+) -> None:
+    seen = 0
+
+    def live(history: History) -> None:
         nonlocal seen
         seen += 1
         try:
@@ -70,4 +83,16 @@ def test_after_every_run_it_is_what_its_files_and_decisions_say(
         finally:
             shutil.rmtree(tmp_path / str(seen), ignore_errors=True)
 
-    hold()
+    each(number, count, live)
+
+
+def test_what_is_always_tried_has_every_kind_of_step() -> None:
+    made: list[History] = []
+    for number, count in MADE:
+        each(number, count, made.append)
+    steps = [step for history in made for step in history.steps]
+    assert {type(step) for step in steps} == set(get_args(Step))
+    assert {(step.twice, step.checks) for step in steps if isinstance(step, Run)} >= {(True, False), (False, True)}
+    assert {step.moment for step in steps if isinstance(step, Kill)} == {"before", "after"}
+    assert {step.line is None for step in steps if isinstance(step, Fix)} == {True, False}
+    assert {history.begins_empty for history in made} == {True, False}

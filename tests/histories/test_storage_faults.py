@@ -1,7 +1,6 @@
 """A storage that fails at each step, is full, or is slow: the last release stays, or the right one is published."""
 
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from flows.report.events import Events
-from flows.run.changes import news
-from flows.run.recorded import carried_out, direct
-from flows.run.steps import medallion
+from flows.report.recorded import plain_step, run_recorded
+from flows.run.changes import find_changes
+from flows.run.steps import run_medallion
 from lakehouse import catalog
 from lakehouse.engine.building import digest_of
 from lakehouse.errors import GroupFailed, LakehouseError, LeaseLost, StorageFailed
@@ -24,12 +23,13 @@ from lakehouse.releases import release
 from lakehouse.releases.release import Release
 from lakehouse.storage import durable
 from lakehouse.table import Layer
+from tests.file_systems import mounted
 from tests.histories.share import APART
 from tests.histories.steps import Run
 from tests.histories.world import FIRST, SHORT, Digests, Kept, World, _gathered
+from tests.waiting import HANG_SECONDS
 
 MORE = {"transactions/b.csv": b"2024-02-29|1|3|1 5\n2024-01-10|2|3|4\n2024-01-10|1|C|4\n"}
-NO_MOUNT = "no file system can be mounted here"
 LARGE = b"".join(b"2024-02-%02d|1|%d|%d\n" % (1 + n % 28, n, 1 + n % 9) for n in range(40_000))
 ENOUGH = 30  # steps of a run
 ALWAYS = {"take the lease", "write ops.ledger", "write gold.sales_totals", "publish", "swap exports"}
@@ -56,13 +56,13 @@ class Fault:
 
 def failing(world: World, fault: Fault) -> LakehouseError | None:
     """Run under a fault; give what the run says: an error that is not one of the lakehouse's own is raised."""
-    durable.watched_by(fault)
+    durable.watch(fault)
     try:
         world.main(seconds=SHORT)
     except LakehouseError as told:
         return told
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     return None
 
 
@@ -92,11 +92,12 @@ def hold_right(world: World, first: Release, right: Digests, told: LakehouseErro
             assert seen.digests[name] == digest, name
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("moment", "stays", "begin"), [("before", True, 0), ("after", False, APART // 2)])
+@pytest.mark.parametrize("apart", [APART, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(7_200)])])
+@pytest.mark.parametrize(("moment", "stays"), [("before", True), ("after", False)])
 def test_a_storage_that_fails_at_any_step_publishes_nothing_wrong(
-    moment: str, stays: bool, begin: int, tmp_path: Path, kept: Kept
+    moment: str, stays: bool, apart: int, tmp_path: Path, kept: Kept
 ) -> None:
+    begin = 0 if stays else apart // 2
     world = begun(tmp_path / "world", kept)
     home, saved, first = world.settings.lakehouse_home, tmp_path / "saved", newest(world)
     shutil.copytree(home, saved, symlinks=True)
@@ -106,7 +107,7 @@ def test_a_storage_that_fails_at_any_step_publishes_nothing_wrong(
     right = undisturbed.digests((Layer.GOLD,))
     steps, tried = list(nothing.seen), set()
     for number, step in enumerate(steps):  # grows: a run that failed leaves something to restore
-        if number % APART != begin and step not in ALWAYS:
+        if number % apart != begin and step not in ALWAYS:
             continue
         fault = Fault(step, moment, stays)
         told = failing(world, fault)
@@ -122,7 +123,7 @@ def test_a_storage_that_fails_at_any_step_publishes_nothing_wrong(
             shutil.rmtree(home)
             shutil.copytree(saved, home, symlinks=True)
     assert tried >= ALWAYS
-    assert len(tried) > ENOUGH // APART
+    assert len(tried) > ENOUGH // apart
     world.main()
     assert world.digests((Layer.GOLD,)) == right
 
@@ -137,19 +138,19 @@ def test_of_a_group_that_fails_no_table_is_published_that_ends_later(tmp_path: P
                 has_failed.set()
                 raise OSError(28, "No space left on device")
             case "write gold.daily_sales", "before":
-                assert has_failed.wait(120)
+                assert has_failed.wait(HANG_SECONDS)
                 time.sleep(0.5)  # meanwhile the group is given up, if nobody waits for this table
             case "write gold.daily_sales", "after":
                 is_late.set()
             case "write gold.sales_totals", "before":
-                assert is_late.wait(120)
+                assert is_late.wait(HANG_SECONDS)
 
-    durable.watched_by(one_late)
+    durable.watch(one_late)
     try:
         with pytest.raises(GroupFailed, match="analytics"):
             world.main()
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     seen = newest(world)
     assert seen.groups == dict.fromkeys(first.groups, seen.release_id) | {"analytics": first.release_id}
     analytics = [name for name, group in GROUP.items() if group == "analytics"]
@@ -160,17 +161,17 @@ def test_of_a_group_that_fails_no_table_is_published_that_ends_later(tmp_path: P
 
 def with_trouble(world: World, trouble: Exception) -> None:
     """Run, with trouble around the group analytics as soon as its tables are begun."""
-    order = world._order(False)
-    events = Events(order.settings.logs, order.flow, order.run_id, Console(file=StringIO()))
-    plain = direct(events)
+    request = world._order(False)
+    events = Events(request.settings.logs, request.flow, request.run_id, Console(file=StringIO()))
+    plain = plain_step(events)
 
     def step(name: str, work: Callable[[], Any], **others: Any) -> Any:
         if name == "gold analytics":
             raise trouble
         return plain(name, work, **others)
 
-    job = partial(medallion, look=partial(news, gather=_gathered), means=world.kept.means)
-    carried_out(order, events, step, job, lambda _: None)
+    job = partial(run_medallion, look=partial(find_changes, gather=_gathered), resources=world.kept.resources)
+    run_recorded(request, events, step, job, lambda _: None)
 
 
 def test_of_a_group_that_takes_too_long_no_table_is_published(tmp_path: Path, kept: Kept) -> None:
@@ -198,13 +199,8 @@ def test_trouble_around_a_group_that_is_well_fails_the_run(tmp_path: Path, kept:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of a few megabytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "lakehouse-test", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip(NO_MOUNT)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "small", "8m") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("left", [0, 64, 256, 700])
@@ -239,9 +235,9 @@ def test_a_run_whose_storage_was_slower_than_its_lease_publishes_nothing(tmp_pat
         if (step, moment) == ("write silver.receipts", "before") and not is_slow.is_set():
             is_slow.set()
             other.start()
-            assert is_over.wait(240)
+            assert is_over.wait(HANG_SECONDS)
         elif step == "heartbeat" and is_slow.is_set():
-            is_over.wait(240)
+            is_over.wait(HANG_SECONDS)
 
     def run_other() -> None:
         try:
@@ -252,12 +248,12 @@ def test_a_run_whose_storage_was_slower_than_its_lease_publishes_nothing(tmp_pat
             is_over.set()
 
     other = threading.Thread(target=run_other)
-    durable.watched_by(slow)
+    durable.watch(slow)
     try:
         with pytest.raises(LeaseLost, match="lost the lease"):
             world.main(seconds=SHORT)
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
         other.join()
     assert others == []
     world.published.append(world.shop.taking_in(world.landing))

@@ -12,7 +12,7 @@ import flows.run.attempt
 import flows.run.request
 from lakehouse.errors import Blocked
 from lakehouse.releases import release
-from lakehouse.releases.retention import Rule, kept_as
+from lakehouse.releases.retention import Rule, retention_reasons
 from lakehouse.storage import durable
 from tests.histories.steps import Run
 from tests.histories.world import FIRST, Kept, World
@@ -54,14 +54,14 @@ def test_a_file_cut_short_while_it_is_read_is_never_half_taken_in(
             os.truncate(world.folder / PATH, length)
 
     whole, before = world.shop.taking_in(world.landing), release.latest(world.storage)
-    durable.watched_by(cut)
+    durable.watch(cut)
     blocked: list[Blocked] = []
     try:
         world.main(checks)
     except Blocked as told:
         blocked.append(told)
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     assert is_cut
     if blocked:
         assert release.latest(world.storage) == before
@@ -88,11 +88,11 @@ def test_a_clock_that_jumps_back_changes_neither_the_order_of_releases_nor_the_l
             for module in (flows.run.request, flows.run.attempt, flows.report.facts):
                 monkeypatch.setattr(module, "datetime", Earlier)
 
-    durable.watched_by(back)
+    durable.watch(back)
     try:
         world.take(Run())
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     second = release.latest(world.storage)
     assert second.release_id == first.release_id + 1
     assert second.published_at < first.published_at
@@ -101,4 +101,6 @@ def test_a_clock_that_jumps_back_changes_neither_the_order_of_releases_nor_the_l
     world.settle()
     third = release.latest(world.storage)
     assert (third.release_id, third.created_at < first.created_at) == (first.release_id + 2, True)
-    assert {r.release_id: reasons for r, reasons in kept_as(world.storage, Rule(1, 1))}[third.release_id][0] == "newest"
+    assert {r.release_id: reasons for r, reasons in retention_reasons(world.storage, Rule(1, 1))}[third.release_id][
+        0
+    ] == "newest"

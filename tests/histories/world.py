@@ -13,19 +13,19 @@ import pyarrow as pa
 from rich.console import Console
 
 from flows.report.events import Events
+from flows.report.recorded import plain_step, run_recorded
 from flows.report.report import RunFacts
 from flows.run import decisions
-from flows.run.changes import News, news
-from flows.run.decisions import Bench, Choice, Reason
-from flows.run.recorded import carried_out, direct
-from flows.run.request import Order, ordered
-from flows.run.resources import Means
-from flows.run.steps import export, medallion
+from flows.run.changes import Changes, find_changes
+from flows.run.decisions import Choice, DecisionContext, DecisionReason
+from flows.run.request import RunRequest, new_request
+from flows.run.resources import Resources
+from flows.run.steps import export, run_medallion
 from lakehouse import catalog
 from lakehouse.engine.building import digest_of
 from lakehouse.engine.session import Engine
 from lakehouse.exports.publish import holds
-from lakehouse.parameters import Parameters, validated
+from lakehouse.parameters import Parameters, new_parameters
 from lakehouse.releases import release
 from lakehouse.releases.release import Snapshot
 from lakehouse.settings import load_settings
@@ -52,10 +52,11 @@ from tests.histories.steps import (
     Step,
     Withdraw,
 )
+from tests.waiting import HANG_SECONDS
 
 ASKED = {"min_rows_threshold": 0, "max_quarantine_pct": 100, "min_support": 0.2, "max_itemset_size": 2}
 LONG, SHORT = 3600.0, 1.0  # a lease that is never beaten for, and one that the next run takes over within a second
-ANA = Reason("Ana", "read from the till roll")
+ANA = DecisionReason("Ana", "read from the till roll")
 ENTITIES = dict(zip(PRODUCTS, ("categories", "product_categories"), strict=True))
 FIRST = {"transactions/a.csv": b"2024-01-10|1|1|1 2\n2024-02-29|1|2|2 2 3\n2024-01-10|1|7|4 x\n2024-03-31|2|1|1 4\n"}
 
@@ -70,11 +71,11 @@ class Kept:
     worker: Worker
 
     @property
-    def means(self) -> Means:
+    def resources(self) -> Resources:
         def lent(_: object) -> AbstractContextManager[Engine]:
             return nullcontext(self.engine)
 
-        return Means(lent, lambda: nullcontext(self.worker))
+        return Resources(lent, lambda: nullcontext(self.worker))
 
 
 class World:
@@ -82,7 +83,7 @@ class World:
 
     def __init__(self, folder: Path, kept: Kept, files: dict[str, bytes] | None = None) -> None:
         self.folder, self.kept = folder, kept
-        self.settings = load_settings(lakehouse_home=folder / "home", lease_wait_seconds=120)
+        self.settings = load_settings(lakehouse_home=folder / "home", lease_wait_seconds=HANG_SECONDS)
         self.landing: dict[str, bytes] = dict(zip(PRODUCTS, REFERENCES[0], strict=True)) | (files or {})
         self.published: list[Shop] = []
         self.is_cut_off = False
@@ -140,14 +141,14 @@ class World:
     def decide_all(self, decisions: tuple[Decision, ...]) -> None:
         """Decide about lines in one run."""
 
-        def choice(order: Order) -> News:
-            bench = Bench.of(order)
+        def choice(request: RunRequest) -> Changes:
+            context = DecisionContext.of(request)
             paths = {content: path for path, content in self.shop.heads.items()}
             lines = [
-                (bench.line_of(paths[d.content], d.line_number), d.line.decode() if d.line is not None else None)
+                (context.line_of(paths[d.content], d.line_number), d.line.decode() if d.line is not None else None)
                 for d in decisions
             ]
-            return bench.decided("fix", lines, ANA)
+            return context.changes_by("fix", lines, ANA)
 
         shop = self.shop
         for decision in decisions:
@@ -178,13 +179,13 @@ class World:
         if not self.has_transactions:
             return
         before, expected = len(release.history(self.storage)), self.shop.taking_in(self.landing)
-        durable.watched_by(killer)
+        durable.watch(killer)
         try:
             self.main(seconds=SHORT)
         except Killed:
             pass
         finally:
-            durable.watched_by(durable.nobody)
+            durable.watch(durable.nobody)
         if len(release.history(self.storage)) > before:
             self.published.append(expected)
         elif not killer.is_dead:
@@ -212,10 +213,10 @@ class World:
                 self._roll_back(which % len(self.published))
 
     def _roll_back(self, index: int) -> None:
-        order = self._order(False)
-        with order.leased() as lease:
-            again = release.roll_back(order.storage, index + 1, lease, order.started_at)
-            export(order.settings, Snapshot(order.storage, again))
+        request = self._order(False)
+        with request.take_lease() as lease:
+            again = release.roll_back(request.storage, index + 1, lease, request.started_at)
+            export(request.settings, Snapshot(request.storage, again))
         self.published.append(self.published[index])
         self.hold()
 
@@ -247,25 +248,25 @@ class World:
     def has_transactions(self) -> bool:
         return any(path not in PRODUCTS for path in self.landing)
 
-    def _order(self, checks: bool, seconds: float = LONG) -> Order:
+    def _order(self, checks: bool, seconds: float = LONG) -> RunRequest:
         settings = self.settings.model_copy(update={"lease_seconds": seconds})
-        return ordered("medallion-etl", settings, parameters(checks), self.folder)
+        return new_request("medallion-etl", settings, parameters(checks), self.folder)
 
     def main(self, checks: bool = False, seconds: float = LONG) -> RunFacts:
         """Run the main job; errors: its own."""
-        return self._carried_out(self._order(checks, seconds), partial(news, gather=_gathered))
+        return self._carried_out(self._order(checks, seconds), partial(find_changes, gather=_gathered))
 
     def _job(self, choice: Choice) -> RunFacts:
         return self._carried_out(self._order(False), choice)
 
-    def _carried_out(self, order: Order, look: Callable[[Order], News]) -> RunFacts:
-        events = Events(order.settings.logs, order.flow, order.run_id, Console(file=StringIO()))
-        job = partial(medallion, look=look, means=self.kept.means)
-        return carried_out(order, events, direct(events), job, lambda _: None)
+    def _carried_out(self, request: RunRequest, look: Callable[[RunRequest], Changes]) -> RunFacts:
+        events = Events(request.settings.logs, request.flow, request.run_id, Console(file=StringIO()))
+        job = partial(run_medallion, look=look, resources=self.kept.resources)
+        return run_recorded(request, events, plain_step(events), job, lambda _: None)
 
 
 def parameters(checks: bool) -> Parameters:
-    return validated(enable_quality_checks=checks, **ASKED)
+    return new_parameters(enable_quality_checks=checks, **ASKED)
 
 
 def _joint(content: bytes) -> bytes:
@@ -275,11 +276,11 @@ def _joint(content: bytes) -> bytes:
     return b"5 5\n" if content.split(b"\n")[-1] not in BROKEN else b"\n"
 
 
-def _gathered(order: Order, known: pa.Table) -> tuple[list[Delivery], set[str]]:
+def _gathered(request: RunRequest, known: pa.Table) -> tuple[list[Delivery], set[str]]:
     """Gather every entity from files: what PostgreSQL does to the reference files has its own tests."""
-    assert order.source is not None
-    products = [landing.delivery(entity, path, order.source / path) for path, entity in ENTITIES.items()]
-    return landing.transaction_files(order.source, heads_of(known)) + products, set()
+    assert request.source is not None
+    products = [landing.delivery(entity, path, request.source / path) for path, entity in ENTITIES.items()]
+    return landing.transaction_files(request.source, heads_of(known)) + products, set()
 
 
 def _hold_accounts(opened: Snapshot, shop: Shop) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.kernels.candidates import needed
+from lakehouse.kernels.candidates import needed_counts
 from lakehouse.kernels.itemsets import count_itemsets, decimal, frequent_itemsets, min_count
 
 ITEMS = pa.list_(pa.int32())
@@ -42,7 +42,7 @@ def test_frequent_itemsets_are_those_of_counting_every_combination(
     least = {n: min_count(support * margin, len(b)) for n, b in of.items()}
     frequent = min_count(support, sum(map(len, parts)))
     found = pa.concat_tables([mined(b, n, support * margin) for n, b in of.items()])
-    kept, missing = needed(found, least, frequent)
+    kept, missing = needed_counts(found, least, frequent)
     assert kept.num_rows == found.num_rows
     counted = [
         (
@@ -56,22 +56,22 @@ def test_frequent_itemsets_are_those_of_counting_every_combination(
     every = Counter(c for b in parts for basket in b for k in (1, 2, 3) for c in combinations(basket, k))
     expected = {items: n for items, n in every.items() if n >= decimal(support) * sum(map(len, parts))}
     assert {items: n for items, n in totals(everything).items() if n >= frequent} == expected
-    again, left = needed(everything, least, frequent)
+    again, left = needed_counts(everything, least, frequent)
     assert (again.num_rows, left.num_rows) == (everything.num_rows, 0)
 
 
 def test_a_count_that_decides_nothing_any_more_is_left_out() -> None:
     rows = known_of([([1], "2024-01", 10), ([1], "2024-02", 3), ([2], "2024-01", 4)])
     least = {"2024-01": 5, "2024-02": 5}
-    kept, missing = needed(rows, least, 13)
+    kept, missing = needed_counts(rows, least, 13)
     assert kept.to_pylist() == rows.slice(0, 2).to_pylist()
     assert missing.num_rows == 0
-    kept, missing = needed(rows, least, 8)
+    kept, missing = needed_counts(rows, least, 8)
     assert kept.num_rows == 3
     assert missing.to_pylist() == [{"items": [2], "month": "2024-02"}]
-    assert needed(rows, least, 15)[0].to_pylist() == rows.slice(0, 1).to_pylist()
+    assert needed_counts(rows, least, 15)[0].to_pylist() == rows.slice(0, 1).to_pylist()
 
 
 def test_without_blocks_nothing_is_needed() -> None:
-    kept, missing = needed(KNOWN.empty_table(), {}, 1)
+    kept, missing = needed_counts(KNOWN.empty_table(), {}, 1)
     assert (kept.num_rows, missing.num_rows) == (0, 0)

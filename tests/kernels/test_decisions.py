@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.kernels.decisions import Decision, as_decided, in_quarantine, last_decisions
+from lakehouse.kernels.decisions import Decision, apply_decisions, in_quarantine, last_decisions
 from lakehouse.kernels.receipts import accepted_receipts
 
 GOOD, BAD, BETTER = "2024-01-02|101|17|4 9", "2024-02-30|101|17|4 9", "2024-02-29|101|17|4 9 9"
@@ -25,13 +25,13 @@ def quarantine(given: pa.Table, decisions: dict[tuple[int, int], Decision]) -> l
 
 def test_without_decisions_nothing_is_touched() -> None:
     given = lines(GOOD, BAD)
-    assert as_decided(given, {}) is given
+    assert apply_decisions(given, {}) is given
     assert quarantine(given, {}) == [(2, BAD, "bad_date", "open")]
 
 
 def test_a_corrected_line_becomes_a_receipt_of_the_same_key_and_stays_in_quarantine_as_delivered() -> None:
     given, decisions = lines(GOOD, BAD, BAD), {(-9, 2): Decision(BETTER, *BROKEN)}
-    receipts = accepted_receipts(as_decided(given, decisions)).to_pylist()
+    receipts = accepted_receipts(apply_decisions(given, decisions)).to_pylist()
     assert [(r["source_id"], r["line_number"], r["month"], r["products"]) for r in receipts] == [
         (-9, 1, "2024-01", [4, 9]),
         (-9, 2, "2024-02", [4, 9, 9]),
@@ -41,20 +41,20 @@ def test_a_corrected_line_becomes_a_receipt_of_the_same_key_and_stays_in_quarant
 
 def test_a_waived_line_is_no_receipt_and_stays_in_quarantine() -> None:
     given, decisions = lines(GOOD, BAD), {(-9, 2): Decision(None, *BROKEN)}
-    assert as_decided(given, decisions)["line"].to_pylist() == [GOOD]
+    assert apply_decisions(given, decisions)["line"].to_pylist() == [GOOD]
     assert quarantine(given, decisions) == [(2, BAD, "bad_date", "waived")]
 
 
 def test_a_correction_that_later_rules_refuse_leaves_the_line_open() -> None:
     given, decisions = lines(GOOD, BAD), {(-9, 2): Decision("2024-02-01|101|17|", *BROKEN)}
-    assert accepted_receipts(as_decided(given, decisions)).num_rows == 1
+    assert accepted_receipts(apply_decisions(given, decisions)).num_rows == 1
     assert quarantine(given, decisions) == [(2, BAD, "bad_date", "open")]
 
 
 @pytest.mark.parametrize(("text", "status", "kept"), [(GOOD, "replayed", 1), (None, "waived", 0)])
 def test_a_line_that_later_rules_keep_stays_as_it_was_decided(text: str | None, status: str, kept: int) -> None:
     given, decisions = lines(GOOD), {(-9, 1): Decision(text, "bad_store", "it was too large")}
-    assert as_decided(given, decisions).num_rows == kept
+    assert apply_decisions(given, decisions).num_rows == kept
     assert quarantine(given, decisions) == [(1, GOOD, "bad_store", status)]
 
 
@@ -99,7 +99,7 @@ WAIVED = st.just(Decision(None, *BROKEN))
 def test_every_line_is_a_receipt_or_held_in_quarantine(given: list[tuple[str, Decision | None]]) -> None:
     delivered = lines(*(text for text, _ in given))
     decisions = {(-9, n): decision for n, (_, decision) in enumerate(given, 1) if decision is not None}
-    receipts = accepted_receipts(as_decided(delivered, decisions))["line_number"].to_pylist()
+    receipts = accepted_receipts(apply_decisions(delivered, decisions))["line_number"].to_pylist()
     refused = in_quarantine(delivered, "transactions", decisions).to_pylist()
     held = [r["line_number"] for r in refused if r["status"] != "replayed"]
     assert sorted(receipts + held) == list(range(1, len(given) + 1))

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.kernels import distinct
-from lakehouse.kernels.distinct import cells_of, coded, distinct_lists, is_repeated, lengths_of, pairs_of, table_size
+from lakehouse.kernels.distinct import (
+    cells_of,
+    distinct_lists,
+    is_repeated,
+    lengths_of,
+    pairs_of,
+    table_size,
+    value_codes,
+)
 from tests.layouts import layouts
 
 VALUES = st.sampled_from([0, 1, 2, 700_000, 2**31 - 1])
@@ -60,7 +68,7 @@ def test_nothing_gives_nothing() -> None:
 
 @given(st.lists(VALUES | st.integers(-5, 40), max_size=30))
 def test_codes_are_places_among_the_distinct_values_ascending(values: list[int]) -> None:
-    known, places = coded(ints(values))
+    known, places = value_codes(ints(values))
     assert known.tolist() == sorted(set(values))
     assert known[places].tolist() == values
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.kernels.itemsets import frequent_itemsets
-from lakehouse.kernels.rules import association_rules, padded, product_recommendations, unpadded
+from lakehouse.kernels.rules import association_rules, pad, product_recommendations, unpad
 from tests.reference import reference_receipts
 
 BASKETS = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), min_size=1, max_size=40)
@@ -99,7 +99,7 @@ def test_rules_equal_those_spelled_out(baskets: list[list[int]], max_size: int, 
 
 @given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=4)))
 def test_lists_survive_being_a_matrix(rows: list[list[int]]) -> None:
-    assert unpadded(padded(lists(rows))).to_pylist() == rows
+    assert unpad(pad(lists(rows))).to_pylist() == rows
 
 
 def test_a_product_recommends_its_five_best_consequents() -> None:

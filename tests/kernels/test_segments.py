@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lakehouse.kernels.segments import FEATURES, Model, fitted, nearest, reordered
+from lakehouse.kernels.segments import FEATURES, Model, fit, nearest, reorder
 from tests.layouts import layouts
 
 Point = tuple[int, int, int, int]
@@ -41,21 +41,21 @@ def rows(made: pa.Table) -> list[dict[str, Any]]:
 
 
 def test_customers_far_apart_are_in_segments_of_their_own() -> None:
-    made = nearest(customers(THREE), fitted(customers(THREE), 3))
+    made = nearest(customers(THREE), fit(customers(THREE), 3))
     expected = {frozenset(range(1, 31)), frozenset(range(31, 51)), frozenset(range(51, 61))}
     assert groups(made) == expected
     assert made.schema.field("segment").type == pa.int32()
 
 
 def test_centres_are_the_means_of_their_customers() -> None:
-    model = fitted(customers(THREE), 3)
+    model = fit(customers(THREE), 3)
     means = [np.mean(part, axis=0) for part in (THREE[:30], THREE[30:50], THREE[50:])]
     found = sorted((model.centres * model.deviation + model.mean).tolist())
     assert found == pytest.approx(np.array(means), rel=1e-9)
 
 
 def test_features_are_standardised_by_the_deviation_of_the_population() -> None:
-    model = fitted(customers([(1, 1, 10, 1), (3, 1, 30, 2)]), 2)
+    model = fit(customers([(1, 1, 10, 1), (3, 1, 30, 2)]), 2)
     assert model.mean.tolist() == [2, 1, 20, 1.5]
     assert model.deviation.tolist() == [1, 1, 10, 0.5]
 
@@ -74,24 +74,24 @@ def test_a_tie_goes_to_the_segment_of_the_smaller_number() -> None:
 
 def test_the_order_and_layout_of_rows_do_not_show() -> None:
     whole = customers(THREE)
-    model = fitted(whole, 4)
+    model = fit(whole, 4)
     expected = rows(nearest(whole, model))
     order = list(range(len(THREE)))
     random.Random(7).shuffle(order)
     for name, layout in layouts(whole.take(order)).items():
-        again = fitted(layout, 4)
+        again = fit(layout, 4)
         assert np.array_equal(again.centres, model.centres), name
         assert rows(nearest(layout, again)) == expected, name
 
 
 def test_fitting_again_gives_the_same_bits() -> None:
-    centres = {fitted(customers(THREE), 5).centres.tobytes() for _ in range(3)}
+    centres = {fit(customers(THREE), 5).centres.tobytes() for _ in range(3)}
     assert len(centres) == 1
 
 
 def test_fewer_distinct_customers_than_segments_are_segments_of_their_own() -> None:
     points: list[Point] = [(1, 1, 1, 1), (5, 5, 5, 5), (1, 1, 1, 1)]
-    made = nearest(customers(points), fitted(customers(points), 4))
+    made = nearest(customers(points), fit(customers(points), 4))
     assert groups(made) == {frozenset({1, 3}), frozenset({2})}
     assert made["squared_distance"].to_pylist() == [0, 0, 0]
 
@@ -99,37 +99,37 @@ def test_fewer_distinct_customers_than_segments_are_segments_of_their_own() -> N
 @pytest.mark.parametrize("count", [1, 5])
 def test_equal_customers_are_one_segment(count: int) -> None:
     points: list[Point] = [(3, 2, 9, 1)] * count
-    made = nearest(customers(points), fitted(customers(points), 4))
+    made = nearest(customers(points), fit(customers(points), 4))
     assert (made["segment"].to_pylist(), made["squared_distance"].to_pylist()) == ([0] * count, [0] * count)
 
 
 def test_no_customers_have_no_segments() -> None:
-    model = fitted(customers([]), 4)
+    model = fit(customers([]), 4)
     made = nearest(customers([]), model)
     assert (len(model.centres), made.num_rows) == (0, 0)
     assert made.schema.field("segment").type == pa.int32()
-    assert len(reordered(model, []).centres) == 0
+    assert len(reorder(model, []).centres) == 0
 
 
 def test_a_part_without_customers_has_no_segments() -> None:
-    assert nearest(customers([]), fitted(customers(THREE), 3)).num_rows == 0
+    assert nearest(customers([]), fit(customers(THREE), 3)).num_rows == 0
 
 
 def test_a_feature_that_does_not_vary_does_not_matter() -> None:
     points: list[Point] = [(a, b, c, 7) for a, b, c, _ in THREE]
-    model = fitted(customers(points), 3)
+    model = fit(customers(points), 3)
     assert model.deviation[3] == 1
-    assert groups(nearest(customers(points), model)) == groups(nearest(customers(THREE), fitted(customers(THREE), 3)))
+    assert groups(nearest(customers(points), model)) == groups(nearest(customers(THREE), fit(customers(THREE), 3)))
 
 
 def test_segments_are_numbered_anew() -> None:
-    model = fitted(customers(THREE), 3)
+    model = fit(customers(THREE), 3)
     old = rows(nearest(customers(THREE), model))
-    new = rows(nearest(customers(THREE), reordered(model, [2, 0, 1])))
+    new = rows(nearest(customers(THREE), reorder(model, [2, 0, 1])))
     assert {(a["segment"], b["segment"]) for a, b in zip(old, new, strict=True)} == {(2, 0), (0, 1), (1, 2)}
     assert [row["squared_distance"] for row in new] == [row["squared_distance"] for row in old]
 
 
 def test_a_centre_that_is_left_out_gives_its_customers_to_the_others() -> None:
-    model = fitted(customers(THREE), 3)
-    assert set(nearest(customers(THREE), reordered(model, [1, 2]))["segment"].to_pylist()) == {0, 1}
+    model = fit(customers(THREE), 3)
+    assert set(nearest(customers(THREE), reorder(model, [1, 2]))["segment"].to_pylist()) == {0, 1}

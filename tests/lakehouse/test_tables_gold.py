@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from lakehouse.engine.building import conformed
+from lakehouse.engine.building import declared_frame
 from lakehouse.engine.session import Engine
 from lakehouse.parameters import Parameters
 from lakehouse.table import DOUBLE, Column, Layer, Table
@@ -233,5 +233,5 @@ def test_a_customer_is_recommended_what_was_not_bought(engine: Engine) -> None:
 def test_floats_are_rounded_half_up_to_their_digits(engine: Engine, value: float, rounded: float) -> None:
     columns = (Column("share", DOUBLE, "A share.", digits=2),)
     table = Table(layer=Layer.SILVER, name="shares", doc="One row per share.", columns=columns, keys=("share",))
-    frame = conformed(framed(engine, table, [{"share": value}]), table)
+    frame = declared_frame(framed(engine, table, [{"share": value}]), table)
     assert engine.rows(frame, table.arrow_schema).read_all().to_pylist() == [{"share": rounded}]

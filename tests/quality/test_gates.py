@@ -2,15 +2,16 @@
 
 from datetime import date, timedelta
 from pathlib import Path
+from zlib import crc32
 
 import pyarrow as pa
 import pytest
 
 from lakehouse.ops import ledger
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.silver import sales_days
 from lakehouse.storage.tables import Storage
-from quality.gates import broken, ledger_gate, quarantine_gate, volume_gate
+from quality.gates import broken_gates, ledger_gate, quarantine_gate, volume_gate
 from quality.verdict import Verdict
 
 MONDAY = date(2013, 1, 7)
@@ -20,7 +21,7 @@ def account(
     path: str, lines: int, bad: int, hop: str = "bronze to silver", found: int | None = None
 ) -> dict[str, object]:
     kept = lines if found is None else found
-    facts = {"run_id": "run", "source_id": abs(hash(path)), "entity": "transactions", "path": path, "hop": hop}
+    facts = {"run_id": "run", "source_id": crc32(path.encode()), "entity": "transactions", "path": path, "hop": hop}
     counts = {"expected": lines, "found": kept, "quarantined": bad, "waived": 0, "difference": kept - lines}
     return facts | {"control": "rows"} | counts
 
@@ -45,7 +46,7 @@ def mondays(*counts: int) -> dict[date, int]:
 
 
 def volume(tmp_path: Path, receipts: dict[date, int], **parameters: int) -> list[Verdict]:
-    return volume_gate(*days(tmp_path, receipts), validated(**parameters))
+    return volume_gate(*days(tmp_path, receipts), new_parameters(**parameters))
 
 
 @pytest.mark.parametrize(("lines", "found", "passed"), [(5, 5, True), (0, 0, True), (5, 4, False), (5, 6, False)])
@@ -78,7 +79,7 @@ def test_a_hop_passes_when_nothing_is_missing_or_too_much(lines: int, found: int
     ],
 )
 def test_a_share_of_quarantine_at_the_limit_passes(lines: int, bad: int, limit: float, passed: bool) -> None:
-    (verdict,) = quarantine_gate(accounts(account("a.csv", lines, bad)), 7, validated(max_quarantine_pct=limit))
+    (verdict,) = quarantine_gate(accounts(account("a.csv", lines, bad)), 7, new_parameters(max_quarantine_pct=limit))
     assert (verdict.passed, verdict.severity) == (passed, "critical")
 
 
@@ -89,7 +90,7 @@ def test_each_source_has_its_own_share() -> None:
         account("c.csv", 200_000, 10_001),
         account("c.csv", 10, 10, hop="landing to silver"),
     )
-    assert broken(quarantine_gate(rows, 7, validated())) == [
+    assert broken_gates(quarantine_gate(rows, 7, new_parameters())) == [
         "ops.ledger (version 7): it is not true that at most 5 % of the lines of b.csv are open in quarantine "
         "(max_quarantine_pct): "
         "1 of 10 are, 10.00 %.",
@@ -101,7 +102,7 @@ def test_each_source_has_its_own_share() -> None:
 
 def test_waived_lines_do_not_count_in_the_share() -> None:
     row = account("a.csv", 100, 8) | {"waived": 3}
-    (verdict,) = quarantine_gate(accounts(row), 7, validated())
+    (verdict,) = quarantine_gate(accounts(row), 7, new_parameters())
     assert (verdict.passed, verdict.observed) == (True, "5 of 100 are, 5.00 %")
 
 
@@ -113,12 +114,12 @@ def test_too_few_receipts_break_the_volume(tmp_path: Path, receipts: int, passed
         "silver.sales_days (version 1): it is not true that there are at least 1000 receipts (min_rows_threshold): "
         "999 receipts."
     )
-    assert broken(found) == ([] if passed else [sentence])
+    assert broken_gates(found) == ([] if passed else [sentence])
 
 
 def test_a_lakehouse_without_receipts_breaks_the_volume(tmp_path: Path) -> None:
-    assert len(broken(volume(tmp_path, {}))) == 1
-    assert broken(volume(tmp_path, {}, min_rows_threshold=0)) == []
+    assert len(broken_gates(volume(tmp_path, {}))) == 1
+    assert broken_gates(volume(tmp_path, {}, min_rows_threshold=0)) == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_day_far_from_its_weekdays_median_is_a_warning(tmp_path: Path, count: 
     assert (usual.severity, usual.passed) == ("warning", is_usual)
     assert usual.observed == ("all days are usual" if is_usual else f"2013-03-18 has {count}, usual is 100")
     assert enough.passed
-    assert broken([enough, usual]) == []
+    assert broken_gates([enough, usual]) == []
 
 
 def test_weekdays_have_their_own_bands(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from flows.run.decisions import Reason, decide, fix, waive
+from flows.report.recorded import run_decision
+from flows.run.decisions import DecisionReason, fix, waive
 from lakehouse import catalog
 from lakehouse.bronze import transactions
 from lakehouse.ops import quarantine
@@ -23,9 +24,9 @@ from lakehouse.sources.landing import Delivery
 from lakehouse.sources.sample import write_sample
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Table
-from quality.gates import broken, ledger_gate
+from quality.gates import broken_gates, ledger_gate
 from quality.ledger.ledger import accounts, earlier_counts
-from quality.oracle.oracle import Recounted, figure_verdicts, recounted, row_verdicts
+from quality.oracle.oracle import Recounted, figure_verdicts, recount_sources, row_verdicts
 from tests.conftest import run_lakehouse
 
 SEEDS = range(3)
@@ -50,7 +51,7 @@ class House:
         counted = {s: (d, counts[s]._replace(sha256=d.sha256)) for s, d in self.sources.items()}
         rows = accounts(self.storage, versions, counted, "run")
         oracle = row_verdicts(self.recount, versions) + figure_verdicts(self.recount, versions)
-        return broken(ledger_gate(rows, versions["ops.ledger"]) + oracle)
+        return broken_gates(ledger_gate(rows, versions["ops.ledger"]) + oracle)
 
     def changed(self, table: Table, change: Callable[[list[Row]], None]) -> list[str]:
         """Say what is reported when the rows of one table are others."""
@@ -67,10 +68,10 @@ def opened(home: Path, upon_earlier: bool = False, revised: frozenset[int] = fro
     *earlier, last = release.history(storage)
     sources = current(storage, last.tables)
     if not upon_earlier:
-        return House(storage, last.tables, sources, recounted(storage, last.tables, sources.values()))
+        return House(storage, last.tables, sources, recount_sources(storage, last.tables, sources.values()))
     base = earlier[-1].tables
     touched = revised | (frozenset(sources) ^ frozenset(current(storage, base)))
-    return House(storage, last.tables, sources, recounted(storage, last.tables, sources.values(), touched, base))
+    return House(storage, last.tables, sources, recount_sources(storage, last.tables, sources.values(), touched, base))
 
 
 def current(storage: Storage, versions: dict[str, int]) -> dict[int, Delivery]:
@@ -241,10 +242,10 @@ def test_a_file_that_is_gone_is_recounted_from_bronze_and_told(home: Path, whole
     other_bytes = tmp_path / "other.csv"
     other_bytes.write_text("2024-01-01|101|7|1\n")
     found = [gone, *(replace(d, location=str(other_bytes)) if d.path.endswith("103_Tran.csv") else d for d in others)]
-    recount = recounted(whole.storage, whole.versions, found)
+    recount = recount_sources(whole.storage, whole.versions, found)
     with recount.connection:
         verdicts = row_verdicts(recount, whole.versions) + figure_verdicts(recount, whole.versions)
-    assert broken(verdicts) == []
+    assert broken_gates(verdicts) == []
     told = [v for v in verdicts if not v.passed]
     assert [v.severity for v in told] == ["warning"]
     assert "103_Tran.csv" in told[0].observed
@@ -256,15 +257,17 @@ def is_corrected(row: Row) -> bool:
 
 def test_a_line_is_recounted_as_it_was_decided(home: Path, tmp_path: Path) -> None:
     shutil.copytree(home / "tables", tmp_path / "home" / "tables")
-    settings, ana = load_settings(lakehouse_home=tmp_path / "home"), Reason("Ana", "read from the till roll")
+    settings, ana = load_settings(lakehouse_home=tmp_path / "home"), DecisionReason("Ana", "read from the till roll")
     house = opened(home)
     with house.recount.connection:
         refused = house.storage.rows(*at("ops.quarantine", house.versions)).to_pylist()
     (path, number), (other_path, other_number) = (
         (house.sources[row["source_id"]].path, row["line_number"]) for row in refused[:2]
     )
-    decide("workbench", settings, lambda order: waive(order, path, number, ana))
-    decide("workbench", settings, lambda order: fix(order, other_path, other_number, "2024-01-05|101|17|4 9 9", ana))
+    run_decision("workbench", settings, lambda request: waive(request, path, number, ana))
+    run_decision(
+        "workbench", settings, lambda request: fix(request, other_path, other_number, "2024-01-05|101|17|4 9 9", ana)
+    )
     for now in (opened(tmp_path / "home"), opened(tmp_path / "home", True, frozenset({refused[1]["source_id"]}))):
         with now.recount.connection:
             assert now.sentences(now.versions) == []

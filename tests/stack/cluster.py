@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from infra.stack import stack
-from infra.stack.plan import PROJECT, Plan, planned
+from infra.stack.plan import PROJECT, Plan, new_plan
 from lakehouse.ops import releases
 from lakehouse.releases.lease import NOTE
 from lakehouse.settings import load_settings
 from lakehouse.storage.objects import put
 from lakehouse.storage.tables import Storage
 from tests.flows.command import answer, lakehouse
+from tests.waiting import HANG_SECONDS
 
 FLOW = "medallion-etl/daily"
 PARAMETERS = {"enable_quality_checks": "false", "min_rows_threshold": "100", "min_support": "0.02"}
-RUN_SECONDS = 1_800
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Cluster:
     def run(self, deployment: str = FLOW, parameters: Mapping[str, str] = PARAMETERS) -> str:
         """Run a deployment, and hold it to success."""
         watching = self.begun(deployment, parameters)
-        said, _ = watching.communicate(timeout=RUN_SECONDS)
+        said, _ = watching.communicate(timeout=HANG_SECONDS)
         assert watching.returncode == 0, said + self.log("worker-etl")
         return said
 
@@ -89,7 +89,7 @@ class Cluster:
 @contextmanager
 def cluster(home: Path) -> Iterator[Cluster]:
     """Start the stack of a home, and end it."""
-    plan = planned(home / "stack")
+    plan = new_plan(home / "stack")
     try:
         stack.up(plan, lambda _: None)
         started = Cluster(plan, home)

@@ -9,7 +9,7 @@ from infra.first_start.administrators import StoreAdministrator
 from infra.first_start.object_store import provision
 from infra.stack import process
 from infra.stack.minio import minio
-from infra.stack.plan import planned
+from infra.stack.plan import new_plan
 
 BUCKETS = {"lakehouse_root": "s3://lakehouse/tables", "data_path": "s3://landing", "output_path": "s3://exports"}
 
@@ -17,7 +17,7 @@ BUCKETS = {"lakehouse_root": "s3://lakehouse/tables", "data_path": "s3://landing
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A MinIO with the lakehouse's buckets and user; gives the variables that point a process at it."""
-    plan = planned(tmp_path_factory.mktemp("stack"))
+    plan = new_plan(tmp_path_factory.mktemp("stack"))
     service = minio(plan)
     process.begin(service, plan.folder)
     try:

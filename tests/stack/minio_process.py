@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from infra.health import silence
 from tests.stack.reasons import NO_MINIO
+from tests.waiting import wait_until
 
 
 @contextmanager
@@ -35,10 +35,8 @@ def minio(folder: Path, root_password: str) -> Iterator[str]:
             stderr=log,
         )
     try:
-        until = time.monotonic() + 120
-        while silence(f"{address}/minio/health/ready"):
-            assert process.poll() is None and time.monotonic() < until, (folder / "minio.log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or not silence(f"{address}/minio/health/ready"))
+        assert process.poll() is None, (folder / "minio.log").read_text()
         yield address
     finally:
         process.kill()

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from lakehouse.postgres.programs import installations
+from tests.waiting import HANG_SECONDS
 
 NO_CONTRIB = "no PostgreSQL with pg_trgm runs on this machine"
 
@@ -71,12 +72,12 @@ def _run(command: list[object], owner: str) -> None:
         stdout=subprocess.DEVNULL,
         env={"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"},
         user=owner if os.geteuid() == 0 else None,
-        timeout=180,
+        timeout=HANG_SECONDS,
     )
 
 
 def _wait(port: int, password: str) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + HANG_SECONDS
     while True:
         try:
             psycopg.connect(host="127.0.0.1", port=port, user="postgres", password=password, dbname="postgres").close()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,10 +21,10 @@ from lakehouse.releases.reader import open_release
 from lakehouse.settings import load_settings
 from lakehouse.sources.sample import write_sample
 from tests.flows.command import answer, lakehouse
-from tests.flows.prefect_service import until
 from tests.reference import unpack
 from tests.stack.cluster import FLOW, PARAMETERS, Cluster, cluster
 from tests.stack.sockets import listened_to
+from tests.waiting import HANG_SECONDS, wait_until
 
 pytestmark = pytest.mark.timeout(3_600)
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
@@ -114,7 +113,7 @@ def test_every_service_wants_a_password(running_cluster: Cluster) -> None:
     clients, ports = running_cluster.plan.clients, running_cluster.plan.ports
     for address, code in ((f"{clients['PREFECT_API_URL']}/flows/count", 401), (clients["MINIO_ENDPOINT"], 403)):
         with pytest.raises(HTTPError) as refused:
-            urlopen(Request(address, method="POST" if code == 401 else "GET"), timeout=15)
+            urlopen(Request(address, method="POST" if code == 401 else "GET"), timeout=150)
         assert refused.value.code == code
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
         psycopg.connect(host="127.0.0.1", port=ports["postgres"], user="source_owner", dbname="source")
@@ -154,7 +153,7 @@ def test_two_deployments_triggered_together_through_two_workers_are_ten_times_ri
         running_cluster.deliver(more)
         before = len(running_cluster.answer("releases"))
         together = [running_cluster.begun(), running_cluster.begun("clustering/manual", {})]
-        said = [one.communicate(timeout=1_800)[0] for one in together]
+        said = [one.communicate(timeout=HANG_SECONDS)[0] for one in together]
         assert [one.returncode for one in together] == [0, 0], said
         assert len(running_cluster.answer("releases")) == before + 2
         assert running_cluster.answer("digest") == embedded.digests()
@@ -219,16 +218,15 @@ def test_whatever_dies_in_a_run_the_next_one_makes_it_right(
     running_cluster.deliver(more)
     is_building = will_say("task_started rules", process.log_of("worker-etl", running_cluster.plan.folder))
     watching = running_cluster.begun()
-    while not is_building():
-        assert watching.poll() is None, running_cluster.log("worker-etl")
-        time.sleep(0.1)
+    wait_until(lambda: watching.poll() is not None or is_building())
+    assert watching.poll() is None, running_cluster.log("worker-etl")
     kill(running_cluster)
     if service:
         stack.begin(running_cluster.plan, service)
     if victim in ("the flow process", "the Prefect worker"):
         watching.kill()  # nobody tells it how the run ends
-    watching.communicate(timeout=1_800)
-    until(lambda: running_cluster.states()[0] in ENDED)
+    watching.communicate(timeout=HANG_SECONDS)
+    wait_until(lambda: running_cluster.states()[0] in ENDED)
     assert running_cluster.states()[0] in ends, running_cluster.log("worker-etl")
     running_cluster.run()
     assert running_cluster.answer("digest") == embedded.digests()

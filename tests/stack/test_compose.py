@@ -17,7 +17,7 @@ import yaml
 from prefect.settings import Settings as PrefectSettings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infra.environment import WANTED, written
+from infra.environment import WANTED, write_environment
 from infra.first_start.__main__ import main as first_start
 from infra.first_start.administrators import DatabaseAdministrator, StoreAdministrator
 from lakehouse.settings import Settings
@@ -345,7 +345,7 @@ def test_an_executor_fits_into_the_memory_of_its_container() -> None:
 
 
 def test_make_env_writes_a_secret_of_its_own_for_each_wanted_variable(tmp_path: Path) -> None:
-    names = written(tmp_path / ".env")
+    names = write_environment(tmp_path / ".env")
     lines = (tmp_path / ".env").read_text().splitlines()
     found = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert set(names) == {name for name, how, _ in REFERENCE.findall(TEXT) if how == ":?"} == set(WANTED.findall(TEXT))
@@ -359,7 +359,7 @@ def test_make_env_writes_a_secret_of_its_own_for_each_wanted_variable(tmp_path: 
 def test_make_env_leaves_an_env_that_is_there(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("mine")
     with pytest.raises(FileExistsError):
-        written(tmp_path / ".env")
+        write_environment(tmp_path / ".env")
     assert (tmp_path / ".env").read_text() == "mine"
 
 
@@ -380,7 +380,7 @@ def with_compose() -> None:
 @pytest.mark.usefixtures("with_compose")
 @pytest.mark.parametrize("profiles", ["storage,database,prefect,spark", "database", "prefect", "spark,prefect"])
 def test_compose_accepts_the_file_with_all_parts_or_some(tmp_path: Path, profiles: str) -> None:
-    written(tmp_path / ".env")
+    write_environment(tmp_path / ".env")
     done = compose("config", "--quiet", env=tmp_path / ".env", COMPOSE_PROFILES=profiles)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -388,7 +388,7 @@ def test_compose_accepts_the_file_with_all_parts_or_some(tmp_path: Path, profile
 @pytest.mark.usefixtures("with_compose")
 @pytest.mark.parametrize("missing", sorted(set(WANTED.findall(TEXT))))
 def test_compose_refuses_to_start_without_a_secret(tmp_path: Path, missing: str) -> None:
-    written(tmp_path / ".env")
+    write_environment(tmp_path / ".env")
     kept = [line for line in (tmp_path / ".env").read_text().splitlines() if not line.startswith(f"{missing}=")]
     (tmp_path / ".env").write_text("\n".join(kept))
     done = compose("config", "--quiet", env=tmp_path / ".env")

@@ -76,7 +76,7 @@ def administrator(port: int, **changes: object) -> DatabaseAdministrator:
 def connected(port: int, role: str, database: str, password: str | None = None) -> psycopg.Connection[Any]:
     said = PASSWORDS[OF_ROLE[role]] if password is None else password
     return psycopg.connect(
-        host="127.0.0.1", port=port, user=role, password=said, dbname=database, connect_timeout=20, autocommit=True
+        host="127.0.0.1", port=port, user=role, password=said, dbname=database, connect_timeout=200, autocommit=True
     )
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from infra.jars import LIST, jars
 from infra.stack.plan import PROJECT
+from tests.waiting import HANG_SECONDS
 
 
 def asked(cache: Path) -> subprocess.CompletedProcess[str]:
     command, env = [sys.executable, "-m", "infra.jars"], os.environ | {"XDG_CACHE_HOME": str(cache)}
-    return subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
 
 def test_a_wrong_jar_is_one_sentence(tmp_path: Path) -> None:

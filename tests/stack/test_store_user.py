@@ -48,7 +48,7 @@ def administrator(address: str, **changes: object) -> StoreAdministrator:
 
 
 def client(address: str, user: str | None = "lakehouse", password: str | None = PASSWORD) -> Minio:
-    once = urllib3.PoolManager(retries=False, timeout=20)
+    once = urllib3.PoolManager(retries=False, timeout=200)
     host = address.removeprefix("http://")
     return Minio(endpoint=host, access_key=user, secret_key=password, secure=False, http_client=once)
 

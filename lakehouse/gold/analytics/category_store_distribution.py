@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import whole
+from lakehouse.frames.kernels import map_whole
 from lakehouse.kernels.baskets import box_plots
 from lakehouse.silver import basket_months
 from lakehouse.table import BIGINT, DOUBLE, INT, Column, Expression, Layer, Table
@@ -40,4 +40,4 @@ TABLE = Table(
 
 def build(baskets: DataFrame) -> DataFrame:
     histogram = baskets.groupBy("category_id", "store_id", "basket_units").agg(F.sum("receipts").alias("receipts"))
-    return whole(histogram, box_plots, TABLE)
+    return map_whole(histogram, box_plots, TABLE)

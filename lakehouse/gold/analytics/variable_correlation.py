@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import whole
+from lakehouse.frames.kernels import map_whole
 from lakehouse.kernels.correlation import SCALE, VARIABLES, correlations
 from lakehouse.silver import customers
 from lakehouse.table import DOUBLE, STRING, Between, Column, Layer, OneOf, Table
@@ -36,4 +36,4 @@ def build(customers: DataFrame) -> DataFrame:
     sums = [F.sum(numbers[v]).cast("string").alias(v) for v in VARIABLES]
     pairs = list(combinations_with_replacement(VARIABLES, 2))
     products = [F.sum(numbers[a] * numbers[b]).cast("string").alias(f"{a}*{b}") for a, b in pairs]
-    return whole(customers.agg(F.count(F.lit(1)).alias("customers"), *sums, *products), correlations, TABLE)
+    return map_whole(customers.agg(F.count(F.lit(1)).alias("customers"), *sums, *products), correlations, TABLE)

@@ -1,0 +1,1 @@
+"""Customer segments and their profiles."""

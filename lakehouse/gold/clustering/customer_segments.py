@@ -3,8 +3,8 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import partitioned
-from lakehouse.kernels.segments import FEATURES, fitted, nearest, reordered
+from lakehouse.frames.kernels import map_partitions
+from lakehouse.kernels.segments import FEATURES, fit, nearest, reorder
 from lakehouse.parameters import Parameters
 from lakehouse.silver import customers
 from lakehouse.table import BIGINT, DOUBLE, INT, Between, Column, Layer, Table
@@ -37,16 +37,16 @@ MOST_FITTED = 1_000_000
 def build(customers: DataFrame, parameters: Parameters) -> DataFrame:
     wanted = customers.select("customer_id", *FEATURES)
     chosen = _sample(wanted)
-    model = fitted(chosen.toArrow(), parameters.n_clusters)
+    model = fit(chosen.toArrow(), parameters.n_clusters)
     units = (
-        partitioned(wanted, lambda rows: nearest(rows, model), TABLE)
+        map_partitions(wanted, lambda rows: nearest(rows, model), TABLE)
         .groupBy("segment")
         .agg(F.sum("total_products").alias("units"), F.count(F.lit(1)).alias("customers"))
     )
     means = {row["segment"]: row["units"] / row["customers"] for row in units.collect()}
     order = sorted(means, key=lambda segment: (-means[segment], segment))
-    numbered = reordered(model, order)
-    return partitioned(wanted, lambda rows: nearest(rows, numbered), TABLE)
+    numbered = reorder(model, order)
+    return map_partitions(wanted, lambda rows: nearest(rows, numbered), TABLE)
 
 
 def _sample(customers: DataFrame) -> DataFrame:

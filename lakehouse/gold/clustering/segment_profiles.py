@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import whole
+from lakehouse.frames.kernels import map_whole
 from lakehouse.gold.clustering import customer_segments
 from lakehouse.kernels.profiles import profiles
 from lakehouse.table import BIGINT, DOUBLE, INT, STRING, TEXT_LIST, Between, Column, Layer, Table
@@ -48,4 +48,4 @@ def build(segments: DataFrame) -> DataFrame:
     totals = segments.groupBy("segment").agg(
         F.count(F.lit(1)).alias("customers"), *sums, *ends, F.sum(millionths).cast("bigint").alias("inertia_millionths")
     )
-    return whole(totals, profiles, TABLE)
+    return map_whole(totals, profiles, TABLE)

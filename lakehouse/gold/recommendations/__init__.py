@@ -1,0 +1,1 @@
+"""Itemsets, association rules, and what they recommend."""

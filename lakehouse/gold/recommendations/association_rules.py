@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import whole
+from lakehouse.frames.kernels import map_whole
 from lakehouse.gold.recommendations import itemsets
 from lakehouse.kernels.rules import association_rules
 from lakehouse.parameters import Parameters
@@ -36,4 +36,4 @@ TABLE = Table(
 def build(itemsets: DataFrame, days: DataFrame, parameters: Parameters) -> DataFrame:
     total = days.agg(F.coalesce(F.sum("receipts"), F.lit(0)).alias("receipts")).collect()[0]["receipts"]
     wanted = itemsets.select("items", "receipts")
-    return whole(wanted, lambda rows: association_rules(rows, total, parameters.min_confidence), TABLE)
+    return map_whole(wanted, lambda rows: association_rules(rows, total, parameters.min_confidence), TABLE)

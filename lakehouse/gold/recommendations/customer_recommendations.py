@@ -3,7 +3,7 @@
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from lakehouse.frames.kernels import partitioned
+from lakehouse.frames.kernels import map_partitions
 from lakehouse.gold.recommendations import association_rules
 from lakehouse.kernels.recommendations import customer_recommendations
 from lakehouse.silver import customers
@@ -38,4 +38,4 @@ def build(rules: DataFrame, customers: DataFrame) -> DataFrame:
     def score(rows: pa.Table) -> pa.Table:
         return customer_recommendations(rows["customer_id"].combine_chunks(), rows["products"].combine_chunks(), known)
 
-    return partitioned(customers.select("customer_id", "products"), score, TABLE)
+    return map_partitions(customers.select("customer_id", "products"), score, TABLE)

@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame
 
-from lakehouse.frames.kernels import whole
+from lakehouse.frames.kernels import map_whole
 from lakehouse.gold.recommendations import association_rules
 from lakehouse.kernels.rules import product_recommendations
 from lakehouse.table import DOUBLE, INT, Between, Column, Expression, Layer, Table
@@ -30,4 +30,4 @@ TABLE = Table(
 
 
 def build(rules: DataFrame) -> DataFrame:
-    return whole(rules, product_recommendations, TABLE)
+    return map_whole(rules, product_recommendations, TABLE)

@@ -1,0 +1,1 @@
+"""Totals and tops: products, customers, categories."""

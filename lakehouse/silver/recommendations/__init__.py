@@ -1,0 +1,1 @@
+"""Silver that only the group recommendations needs."""

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.frames.kernels import Earlier, grouped
-from lakehouse.kernels.candidates import needed
+from lakehouse.frames.kernels import Earlier, map_groups
+from lakehouse.kernels.candidates import needed_counts
 from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, min_count, mining_blocks
 from lakehouse.parameters import Parameters
 from lakehouse.silver import receipts, sales_days
@@ -76,7 +76,7 @@ def build(receipts: DataFrame, days: DataFrame, parameters: Parameters, earlier:
     found = _of_blocks(receipts, blocks, blocks.keys() - set(known["month"].to_pylist()), mine)
     least = {name: block.least for name, block in blocks.items()}
     frequent = min_count(parameters.min_support, sum(counted.values()))
-    kept, missing = needed(pa.concat_tables([known, found]), least, frequent)
+    kept, missing = needed_counts(pa.concat_tables([known, found]), least, frequent)
 
     def count(products: pa.ListArray, block: str) -> pa.Table:
         items = missing.filter(pc.equal(missing["month"], block))["items"].combine_chunks()
@@ -121,4 +121,4 @@ def _of_blocks(receipts: DataFrame, blocks: Mapping[str, Block], names: Set[str]
         return found
 
     baskets = receipts.where(F.col("month").isin(sorted(placed))).select(block, "products")
-    return grouped(baskets, ("block",), run, TABLE).toArrow().cast(TABLE.arrow_schema)
+    return map_groups(baskets, ("block",), run, TABLE).toArrow().cast(TABLE.arrow_schema)

@@ -52,7 +52,7 @@ def test_an_engine_that_is_tried_writes_nothing_into_the_home(tmp_path: Path, mo
         asked.append(settings)
         raise ServiceDown("The engine", "here", "it is only asked", "Nothing.")
 
-    monkeypatch.setattr(doctor.engine, "start", start)
+    monkeypatch.setattr(doctor.session, "start", start)
     with pytest.raises(ServiceDown):
         doctor._engine(load_settings(lakehouse_home=tmp_path / "home"))
     assert not asked[0].logs.is_relative_to(tmp_path)

@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from flows.report.events import Events, error_console
+from flows.report.events import Events
+from flows.run.console import error_console
 from lakehouse.errors import BadInput, StorageFailed
 from lakehouse.settings import load_settings
 

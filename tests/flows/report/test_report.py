@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from flows.report.markup import escaped
+from flows.report.markup import escape
 from flows.report.report import (
     LedgerRow,
     RuleCount,
@@ -175,7 +175,7 @@ def test_what_comes_from_outside_is_only_text() -> None:
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_survives_a_table_cell_as_text(text: str) -> None:
-    rows = table_rows(f"| a | b |\n| --- | --- |\n| x{escaped(text)}x | end |\n")
+    rows = table_rows(f"| a | b |\n| --- | --- |\n| x{escape(text)}x | end |\n")
     printed = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     assert rows[1:] == [[f"x{printed}x", "end"]]
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from flows.commands.cli import main
+from flows.report.recorded import run_decision
 from flows.report.report import RunFacts
-from flows.run.changes import News
-from flows.run.decisions import Bench, Reason, decide, fix, waive, waive_rule
-from flows.run.request import Order
+from flows.run.changes import Changes
+from flows.run.decisions import DecisionContext, DecisionReason, fix, waive, waive_rule
+from flows.run.request import RunRequest
 from lakehouse.releases import release
 from lakehouse.releases.release import Snapshot
 from lakehouse.settings import load_settings
@@ -22,7 +23,7 @@ from lakehouse.storage.tables import Storage
 from tests.conftest import run_lakehouse
 from tests.flows.command import answer, digests, lakehouse, run
 
-ANA = Reason("Ana", "read from the till roll")
+ANA = DecisionReason("Ana", "read from the till roll")
 SAID = ("--who", "Ana", "--why", "read from the till roll")
 BETTER = "2024-01-20|101|17|4 9 9"
 WIDER = "import lakehouse.kernels.receipts as module\nmodule.FIRST_DAY = module.date(1800, 1, 1)\n"
@@ -96,7 +97,7 @@ def corrected(folder: Path, into: Path, lines: Iterable[tuple[str, int, str]]) -
 
 
 def decided(home: Path, choice: Any) -> RunFacts:
-    return decide("workbench", load_settings(lakehouse_home=home), choice)
+    return run_decision("workbench", load_settings(lakehouse_home=home), choice)
 
 
 def totals(home: Path) -> tuple[int, int]:
@@ -117,9 +118,9 @@ def test_a_line_of_every_rule_fixed_gives_what_a_corrected_file_gives(
 ) -> None:
     chosen = [(*line_of(home, rule), f"2024-01-{10 + n}|101|17|{n + 1} 4 9") for n, rule in enumerate(BAD_LINES)]
 
-    def all_fixed(order: Order) -> News:
-        bench = Bench.of(order)
-        return bench.decided("fix", [(bench.line_of(path, number), text) for path, number, text in chosen], ANA)
+    def all_fixed(request: RunRequest) -> Changes:
+        context = DecisionContext.of(request)
+        return context.changes_by("fix", [(context.line_of(path, number), text) for path, number, text in chosen], ANA)
 
     facts = decided(home, all_fixed)
     assert facts.verdict == "published"
@@ -152,15 +153,15 @@ def test_a_fix_is_a_release_that_the_next_run_leaves_as_it_is(home: Path, sample
 def test_decisions_pass_every_gate(home: Path, sample: tuple[Path, SampleCounts]) -> None:
     run_lakehouse(home, sample[0])
     path, number = line_of(home, "bad_customer")
-    facts = decided(home, lambda order: fix(order, path, number, BETTER, ANA))
+    facts = decided(home, lambda request: fix(request, path, number, BETTER, ANA))
     assert (facts.release_id, facts.verified, facts.receipts) == (3, True, sample[1].receipts + 1)
-    facts = decided(home, lambda order: waive_rule(order, "no_products", None, ANA))
+    facts = decided(home, lambda request: waive_rule(request, "no_products", None, ANA))
     assert (facts.release_id, facts.verified) == (4, True)
 
 
 def test_a_fix_rebuilds_only_the_month_its_line_falls_in(home: Path) -> None:
     path, number = line_of(home, "bad_date")
-    decided(home, lambda order: fix(order, path, number, "2024-02-05|101|17|4", ANA))
+    decided(home, lambda request: fix(request, path, number, "2024-02-05|101|17|4", ANA))
     log = home / "tables" / "silver" / "product_days" / "_delta_log"
     actions = [json.loads(line) for line in max(log.glob("*.json")).read_text().splitlines()]
     assert {a["add"]["partitionValues"]["month"] for a in actions if "add" in a} == {"2024-02"}
@@ -169,8 +170,8 @@ def test_a_fix_rebuilds_only_the_month_its_line_falls_in(home: Path) -> None:
 def test_waived_lines_are_counted_as_lost_and_still_there(home: Path) -> None:
     before = digests(home)
     path, number = line_of(home, "bad_store")
-    decided(home, lambda order: waive(order, path, number, ANA))
-    facts = decided(home, lambda order: waive_rule(order, "bad_date", None, ANA))
+    decided(home, lambda request: waive(request, path, number, ANA))
+    facts = decided(home, lambda request: waive_rule(request, "bad_date", None, ANA))
     assert {r.rule: (r.open, r.waived) for r in facts.quarantine_rules if r.waived} == {
         "bad_date": (0, 2),
         "bad_store": (1, 1),
@@ -183,9 +184,9 @@ def test_waived_lines_are_counted_as_lost_and_still_there(home: Path) -> None:
 def test_a_decision_can_be_taken_back_and_both_are_kept(home: Path) -> None:
     path, number = line_of(home, "bad_date")
     before = digests(home)
-    decided(home, lambda order: fix(order, path, number, BETTER, ANA))
+    decided(home, lambda request: fix(request, path, number, BETTER, ANA))
     assert digests(home) != before
-    decided(home, lambda order: waive(order, path, number, ANA))
+    decided(home, lambda request: waive(request, path, number, ANA))
     assert digests(home) == before
     assert waived_and_wrong(home) == (1, [])
     rows = rows_of(home, "ops.corrections")
@@ -213,7 +214,7 @@ def test_a_superseding_file_drops_its_decisions_and_the_first_bytes_bring_them_b
     home: Path, sample: tuple[Path, SampleCounts], tmp_path: Path
 ) -> None:
     path, number = line_of(home, "bad_date")
-    decided(home, lambda order: fix(order, path, number, BETTER, ANA))
+    decided(home, lambda request: fix(request, path, number, BETTER, ANA))
     fixed = digests(home)
     folder = tmp_path / "landing"
     shutil.copytree(sample[0], folder)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from flows.run.steps import single_group
+from flows.run.steps import run_group
 from lakehouse import catalog
 from lakehouse.errors import BadInput, Blocked
 from lakehouse.releases import release
@@ -100,7 +100,7 @@ def test_a_single_group_finds_it_too(
     delivered: Path, damage: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage("bronze.transactions", "transactions/104_Tran.csv")
-    monkeypatch.setattr("tests.conftest.medallion", partial(single_group, "summary"))
+    monkeypatch.setattr("tests.conftest.run_medallion", partial(run_group, "summary"))
     with pytest.raises(Blocked, match=r"transactions/104_Tran\.csv add up from landing to bronze"):
         run_lakehouse(delivered / "home", delivered / "landing", **PLAIN)
 

@@ -7,10 +7,10 @@ import pytest
 
 import flows.run.resources
 from flows.commands.run import run_directly
-from flows.run.resources import lasting
-from lakehouse.engine.session import Engine, running
+from flows.run.resources import kept_open
+from lakehouse.engine.session import Engine, running_engine
 from lakehouse.ops import quality_results
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.releases import release
 from lakehouse.settings import Settings, load_settings
 from lakehouse.sources.sample import write_sample
@@ -29,23 +29,23 @@ def test_runs_share_an_engine_and_a_process_and_are_as_if_each_had_its_own(
 
     def begun(settings: Settings) -> AbstractContextManager[Engine]:
         engines.append(settings.engine)
-        return running(settings)
+        return running_engine(settings)
 
     def started() -> Worker:
         worker = Worker()
         workers.append(worker.pid)
         return worker
 
-    monkeypatch.setattr(flows.run.resources, "running", begun)
-    monkeypatch.setattr(flows.run.resources, "started", started)
+    monkeypatch.setattr(flows.run.resources, "running_engine", begun)
+    monkeypatch.setattr(flows.run.resources, "take_worker", started)
     write_sample(tmp_path / "source", receipts=400, days=40)
     *_, last = sorted((tmp_path / "source" / "transactions").iterdir())
     held_back = last.rename(tmp_path / "held-back")
-    settings, parameters = load_settings(lakehouse_home=tmp_path / "home"), validated(**ASKED)
-    with lasting(settings) as means:
-        run_directly(settings, parameters, tmp_path / "source", False, means)
+    settings, parameters = load_settings(lakehouse_home=tmp_path / "home"), new_parameters(**ASKED)
+    with kept_open(settings) as resources:
+        run_directly(settings, parameters, tmp_path / "source", False, resources)
         held_back.rename(last)
-        run_directly(settings, parameters, tmp_path / "source", False, means)
+        run_directly(settings, parameters, tmp_path / "source", False, resources)
     assert (len(engines), len(workers)) == (1, 1)
     storage = Storage(settings.root)
     results = storage.rows(quality_results.TABLE, storage.version(quality_results.TABLE) or 0).to_pylist()

@@ -9,9 +9,9 @@ import pytest
 
 from lakehouse.engine.sink import rows_in_memory
 from lakehouse.errors import RowsLost
+from tests.waiting import HANG_SECONDS
 
 ROWS = pa.record_batch([pa.array([1, 2], pa.int32())], ["number"])
-PATIENCE_SECONDS = 30
 Kernel = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
@@ -28,7 +28,7 @@ class Engine:
 
     def toArrow(self) -> pa.Table:  # noqa: N802  # as PySpark names it
         counts = list(self.kernel([ROWS, ROWS]))
-        self.is_abandoned.wait(PATIENCE_SECONDS)
+        self.is_abandoned.wait(HANG_SECONDS)
         self.streams.clear()
         self.is_over.set()
         return pa.Table.from_batches(counts)
@@ -39,7 +39,7 @@ def test_a_stream_that_the_engines_own_thread_drops_ends_without_a_word() -> Non
     engine.streams.append(rows_in_memory(engine, ROWS.schema))  # type: ignore[arg-type]  # it has what is used of a frame
     assert engine.streams[0].read_next_batch() == ROWS
     engine.is_abandoned.set()
-    assert engine.is_over.wait(PATIENCE_SECONDS)
+    assert engine.is_over.wait(HANG_SECONDS)
 
 
 class Forgetful(Engine):

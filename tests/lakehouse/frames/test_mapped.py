@@ -12,7 +12,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from lakehouse.engine.session import Engine
-from lakehouse.frames.mapped import mapped
+from lakehouse.frames.mapped import map_in_arrow
 
 ROWS = pa.record_batch([pa.array([1, 2], pa.int32())], ["number"])
 Kernel = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -42,7 +42,7 @@ def test_what_a_failed_function_was_reading_stays() -> None:
     frame, stream = Frame(), Stream()
     alive = weakref.ref(stream)
     with pytest.raises(ValueError, match="no more of this"):
-        list(mapped(frame, broken, ROWS.schema).function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
+        list(map_in_arrow(frame, broken, ROWS.schema).function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
     del stream
     gc.collect()
     assert alive() is not None
@@ -51,7 +51,7 @@ def test_what_a_failed_function_was_reading_stays() -> None:
 def test_what_a_function_has_read_to_its_end_is_let_go() -> None:
     frame, stream = Frame(), Stream()
     alive = weakref.ref(stream)
-    list(mapped(frame, iter, ROWS.schema).function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
+    list(map_in_arrow(frame, iter, ROWS.schema).function(stream))  # type: ignore[arg-type,attr-defined]  # see Frame
     del stream
     gc.collect()
     assert alive() is None
@@ -60,7 +60,7 @@ def test_what_a_function_has_read_to_its_end_is_let_go() -> None:
 def test_a_function_that_fails_is_told_of_by_the_engine(engine: Engine) -> None:
     numbers = engine.session.range(3).select(F.col("id").cast("int").alias("number"))
     with pytest.raises(PySparkException, match="no more of this"):
-        mapped(mapped(numbers, broken, ROWS.schema), iter, ROWS.schema).toArrow()
+        map_in_arrow(map_in_arrow(numbers, broken, ROWS.schema), iter, ROWS.schema).toArrow()
 
 
 class Panic(BaseException):
@@ -73,7 +73,7 @@ def test_a_panic_of_the_engine_becomes_an_error_and_does_not_end_the_rows() -> N
         raise Panic("out of range")
 
     frame = Frame()
-    mapped(frame, iter, ROWS.schema)  # type: ignore[arg-type]  # see Frame
+    map_in_arrow(frame, iter, ROWS.schema)  # type: ignore[arg-type]  # see Frame
     given = frame.function(panicking())
     assert next(given) == ROWS
     with pytest.raises(RuntimeError, match="the engine failed: out of range"):
@@ -82,7 +82,7 @@ def test_a_panic_of_the_engine_becomes_an_error_and_does_not_end_the_rows() -> N
 
 def test_who_wants_no_more_ends_a_function_without_an_error() -> None:
     frame = Frame()
-    mapped(frame, iter, ROWS.schema)  # type: ignore[arg-type]  # see Frame
+    map_in_arrow(frame, iter, ROWS.schema)  # type: ignore[arg-type]  # see Frame
     given = frame.function([ROWS, ROWS])
     assert next(given) == ROWS
     given.close()  # type: ignore[attr-defined]  # a generator
@@ -93,6 +93,6 @@ def test_where_sail_panics_no_row_is_lost_in_silence(sail: Engine) -> None:
     panics = F.when(F.col("id") < 500, "well").otherwise(F.format_number("id", 2**31 - 1))
     rows = sail.session.range(0, 1_000, 1, 2).select("id", panics.alias("text"))
     schema = pa.schema({"id": pa.int64(), "text": pa.string()})
-    for read in (lambda: sail.rows(rows, schema).read_all(), lambda: mapped(rows, iter, schema).toArrow()):
+    for read in (lambda: sail.rows(rows, schema).read_all(), lambda: map_in_arrow(rows, iter, schema).toArrow()):
         with pytest.raises(PySparkException, match="the engine failed: Formatting argument out of range"):
             read()

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,11 +15,13 @@ import pytest
 from pydantic import SecretStr
 
 from lakehouse.errors import ServiceDown
-from lakehouse.postgres import keeper, programs
+from lakehouse.postgres import connection as connections
+from lakehouse.postgres import programs
 from lakehouse.postgres.connection import connection, status, stop_embedded
 from lakehouse.postgres.process_locks import is_taken
 from lakehouse.postgres.server import ROLE, is_alive, server_process
 from lakehouse.settings import Settings, load_settings
+from tests.waiting import HANG_SECONDS, wait_until
 
 FORK = multiprocessing.get_context("fork")
 
@@ -27,7 +29,7 @@ FORK = multiprocessing.get_context("fork")
 class User:
     """A process that connects once, says when its server started, and stays."""
 
-    def __init__(self, settings: Settings, seconds: float = 60) -> None:
+    def __init__(self, settings: Settings, seconds: float = HANG_SECONDS) -> None:
         self.said, says = FORK.Pipe(duplex=False)
         self.process = FORK.Process(target=self.run, args=(settings, seconds, says))
         self.process.start()
@@ -40,7 +42,7 @@ class User:
         time.sleep(seconds)
 
     def server(self) -> str:
-        assert self.said.poll(60)
+        assert self.said.poll(HANG_SECONDS)
         return str(self.said.recv())
 
     def kill(self) -> None:
@@ -90,15 +92,6 @@ def keeper_process(settings: Settings) -> int:
     return int((folder(settings) / "keeper.lock").read_text())
 
 
-def within(seconds: float, what: Callable[[], bool]) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if what():
-            return True
-        time.sleep(0.05)
-    return what()
-
-
 def test_a_block_that_ends_commits_and_a_block_that_raises_does_not(settings: Settings) -> None:
     with connection(settings) as opened:
         opened.execute("CREATE TABLE kept (n int)")
@@ -137,16 +130,18 @@ def test_a_commit_nobody_answers_may_have_been_kept(settings: Settings, monkeypa
         opened.execute("DROP TABLE perhaps")
 
 
-def test_a_second_connection_is_quick(settings: Settings) -> None:
+def test_a_second_connection_starts_nothing_and_is_there_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with connection(settings):
         pass
-    seconds = []
-    for _ in range(5):
-        started = time.monotonic()
-        with connection(settings):
-            pass
-        seconds.append(time.monotonic() - started)
-    assert min(seconds) < 0.5
+    opened_at_once = connections._open
+    answers = []
+    monkeypatch.setattr(connections, "_start", lambda _: pytest.fail("it starts one"))
+    monkeypatch.setattr(connections, "_open", lambda *asked: answers.append(asked) or opened_at_once(*asked))
+    with connection(settings) as opened:
+        assert opened.execute("SELECT 1").fetchone() == (1,)
+    assert len(answers) == 1, "it is asked once, so that nothing is waited for"
 
 
 @pytest.mark.parametrize("name", ["a" * 120, "a,b c'd ünï"])
@@ -164,7 +159,7 @@ def test_a_home_that_is_removed_and_made_again_is_empty(home: Settings, tmp_path
     with connection(home) as opened:
         assert opened.execute("SELECT to_regclass('old')").fetchone() == (None,)
     assert stop_embedded(home)
-    assert within(6, lambda: not runs(home_of(tmp_path / "gone"))), "nobody uses it"
+    wait_until(lambda: not runs(home_of(tmp_path / "gone")))  # nobody uses it
 
 
 def test_a_server_whose_home_is_removed_ends(home: Settings, tmp_path: Path) -> None:
@@ -172,21 +167,22 @@ def test_a_server_whose_home_is_removed_ends(home: Settings, tmp_path: Path) -> 
     gone.server()
     server, _ = server_process(folder(home))
     shutil.rmtree(tmp_path / "home", ignore_errors=True)
-    assert within(6, lambda: not is_alive(server))
+    wait_until(lambda: not is_alive(server))
     gone.kill()
 
 
-def test_users_that_start_together_share_one_server(tmp_path: Path) -> None:
-    chosen = home_of(tmp_path)
+def test_users_that_start_together_share_one_server(home: Settings, tmp_path: Path) -> None:
+    chosen, other = home_of(tmp_path / "chosen"), User(home)
     users = [User(chosen) for _ in range(4)]
     assert len({one.server() for one in users}) == 1
-    for one in users[:3]:
+    other.server()
+    for one in (*users[:3], other):
         one.kill()
-    time.sleep(keeper.UNUSED_SECONDS + 2 * keeper.LOOK_SECONDS)
+    wait_until(lambda: not runs(home))  # its only user was killed last of all
     assert runs(chosen), "one user is left"
     users[3].kill()
-    assert within(6, lambda: not runs(chosen)), "killed users hold nothing"
-    assert within(2, lambda: not is_taken(folder(chosen) / "keeper.lock"))
+    wait_until(lambda: not runs(chosen))  # killed users hold nothing
+    wait_until(lambda: not is_taken(folder(chosen) / "keeper.lock"))
 
 
 def test_a_killed_keeper_is_replaced_and_the_server_adopted(home: Settings) -> None:
@@ -197,7 +193,7 @@ def test_a_killed_keeper_is_replaced_and_the_server_adopted(home: Settings) -> N
     second = User(home)
     assert second.server() == seen
     second.kill()
-    assert within(6, lambda: not runs(home))
+    wait_until(lambda: not runs(home))
 
 
 def test_a_killed_server_comes_back_with_what_was_committed(home: Settings) -> None:
@@ -205,7 +201,7 @@ def test_a_killed_server_comes_back_with_what_was_committed(home: Settings) -> N
         opened.execute("CREATE TABLE kept AS SELECT 1 AS n")
     with pytest.raises(ServiceDown), connection(home) as opened:
         os.kill(server_process(folder(home))[0], signal.SIGKILL)
-        within(5, lambda: opened.execute("SELECT 1") is None)
+        wait_until(lambda: opened.execute("SELECT 1") is None)
     with connection(home) as opened:
         assert opened.execute("SELECT n FROM kept").fetchone() == (1,)
     stop_embedded(home)
@@ -218,8 +214,8 @@ def test_everything_killed_and_its_process_id_given_to_another(home: Settings) -
     for process in (keeper_process(home), server):
         os.kill(process, signal.SIGKILL)
     first.kill()
-    assert within(5, lambda: not runs(home))
-    other = subprocess.Popen(["sleep", "60"])
+    wait_until(lambda: not runs(home))
+    other = subprocess.Popen(["sleep", "infinity"])
     written = folder(home) / "data" / "postmaster.pid"
     written.write_text(written.read_text().replace(str(server), str(other.pid), 1))
     with connection(home) as opened:
@@ -233,7 +229,7 @@ def test_everything_killed_and_its_process_id_given_to_another(home: Settings) -
 def test_a_killed_initdb_leaves_nothing_half(tmp_path: Path) -> None:
     chosen = home_of(tmp_path)
     first = User(chosen)
-    assert within(10, (folder(chosen) / "data.new" / "PG_VERSION").exists)
+    wait_until((folder(chosen) / "data.new" / "PG_VERSION").exists, 0.001)
     os.kill(keeper_process(chosen), signal.SIGKILL)
     first.kill()
     with connection(chosen) as opened:
@@ -245,14 +241,12 @@ def test_users_that_come_while_the_server_stops_get_one(home: Settings) -> None:
     gone = User(home)
     gone.server()
     gone.kill()
-    comers: list[User] = []
-    for _ in range(8):
-        time.sleep(0.2 if comers else 1.6)
-        comers.append(User(home, 0))
+    wait_until(lambda: server_process(folder(home))[1] != "ready", 0.001)
+    comers = [User(home, 0) for _ in range(8)]
     assert all(one.server() for one in comers)
     for one in comers:
         one.process.join()
-    assert within(6, lambda: not runs(home))
+    wait_until(lambda: not runs(home))
 
 
 def test_stop_ends_a_used_server_and_its_user_can_start_another(home: Settings) -> None:

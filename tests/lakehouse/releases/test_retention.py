@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from lakehouse.errors import NotFound, NotKept, StorageFailed
 from lakehouse.releases import lease, release
-from lakehouse.releases.pins import Change, standing
+from lakehouse.releases.pins import Change, read_pins
 from lakehouse.releases.release import Release, Snapshot
-from lakehouse.releases.retention import Rule, kept, kept_as, pin, unpin, vacuum
+from lakehouse.releases.retention import Rule, kept_releases, pin, retention_reasons, unpin, vacuum
 from lakehouse.silver import categories, receipts
-from lakehouse.storage.durable import nobody, watched_by
+from lakehouse.storage.durable import nobody, watch
 from lakehouse.storage.tables import Storage
 from tests.lakehouse.releases.test_release import NAMES, begin, name, publish, released, seen, taken
 
@@ -50,23 +50,23 @@ rules = st.builds(Rule, daily=st.integers(0, 6), monthly=st.integers(0, 4))
 
 
 def test_the_last_release_of_each_day_and_month_is_kept() -> None:
-    found = kept(days_back(61, 60, 31, 1, 1, 0, 0), frozenset(), Rule(daily=2, monthly=2))
+    found = kept_releases(days_back(61, 60, 31, 1, 1, 0, 0), frozenset(), Rule(daily=2, monthly=2))
     assert found == {3: ["monthly"], 5: ["daily"], 7: ["newest", "daily", "monthly"]}
 
 
 def test_days_without_a_release_are_not_counted() -> None:
-    assert list(kept(days_back(400, 300, 200, 100), frozenset(), Rule(daily=3, monthly=0))) == [2, 3, 4]
+    assert list(kept_releases(days_back(400, 300, 200, 100), frozenset(), Rule(daily=3, monthly=0))) == [2, 3, 4]
 
 
 def test_the_newest_is_kept_even_when_the_clock_went_back() -> None:
-    found = kept(days_back(2, 1, 9), frozenset(), Rule(daily=1, monthly=0))
+    found = kept_releases(days_back(2, 1, 9), frozenset(), Rule(daily=1, monthly=0))
     assert found == {2: ["daily"], 3: ["newest"]}
 
 
 def test_a_release_whose_versions_a_kept_one_names_is_kept_too() -> None:
     first, second = days_back(5, 3)
     again = replace(first, release_id=3, published_at=NOW, groups={})
-    found = kept([first, second, again], frozenset(), Rule(0, 0))
+    found = kept_releases([first, second, again], frozenset(), Rule(0, 0))
     assert found == {1: ["shared"], 3: ["newest"]}
 
 
@@ -74,13 +74,13 @@ def test_the_releases_that_made_the_groups_of_a_kept_one_are_kept_too() -> None:
     first, second, third, fourth = days_back(5, 4, 3, 1)
     third = replace(third, groups={"summary": 1, "analytics": 3})
     fourth = replace(fourth, groups={"summary": 3, "analytics": 4, "clustering": 9})
-    found = kept([first, second, third, fourth], frozenset(), Rule(0, 0))
+    found = kept_releases([first, second, third, fourth], frozenset(), Rule(0, 0))
     assert found == {1: ["group"], 3: ["group"], 4: ["newest"]}
 
 
 @given(histories, rules, st.frozensets(st.integers(1, 12), max_size=3))
 def test_newest_and_pinned_are_always_kept(history: list[Release], rule: Rule, pinned: frozenset[int]) -> None:
-    found = set(kept(history, pinned, rule))
+    found = set(kept_releases(history, pinned, rule))
     numbers = [r.release_id for r in history]
     assert found >= (pinned & set(numbers)) | set(numbers[-1:])
     assert found <= set(numbers)
@@ -88,7 +88,7 @@ def test_newest_and_pinned_are_always_kept(history: list[Release], rule: Rule, p
 
 @given(histories, rules)
 def test_as_many_days_and_months_are_kept_as_the_rule_says(history: list[Release], rule: Rule) -> None:
-    found = kept(history, frozenset(), rule)
+    found = kept_releases(history, frozenset(), rule)
     for reason, most, form in (("daily", rule.daily, "%Y-%m-%d"), ("monthly", rule.monthly, "%Y-%m")):
         periods = [r.published_at.strftime(form) for r in history if reason in found.get(r.release_id, [])]
         assert sorted(periods) == sorted({r.published_at.strftime(form) for r in history})[::-1][:most][::-1]
@@ -98,15 +98,15 @@ def test_as_many_days_and_months_are_kept_as_the_rule_says(history: list[Release
 def test_what_is_kept_stays_kept_when_the_others_are_gone(
     history: list[Release], rule: Rule, pinned: frozenset[int]
 ) -> None:
-    found = kept(history, pinned, rule)
+    found = kept_releases(history, pinned, rule)
     left = [r for r in history if r.release_id in found]
-    assert kept(left, pinned, rule) == found
+    assert kept_releases(left, pinned, rule) == found
 
 
 @given(histories, rules, st.integers(0, 3), st.integers(0, 3))
 def test_a_wider_rule_keeps_no_less(history: list[Release], rule: Rule, days: int, months: int) -> None:
     wider = Rule(rule.daily + days, rule.monthly + months)
-    assert set(kept(history, frozenset(), rule)) <= set(kept(history, frozenset(), wider))
+    assert set(kept_releases(history, frozenset(), rule)) <= set(kept_releases(history, frozenset(), wider))
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_vacuum_leaves_what_kept_releases_need_and_says_the_others_were_not_kept
     pin(storage, 2, Change("a run", "somebody", NOW, "the audited one"))
     planned = vacuum(storage, Rule(0, 0), LATER, dry_run=True)
     before = files_of(storage)
-    assert [reasons for _, reasons in kept_as(storage, Rule(0, 0))] == [[], ["pinned"], [], ["newest"]]
+    assert [reasons for _, reasons in retention_reasons(storage, Rule(0, 0))] == [[], ["pinned"], [], ["newest"]]
     done = vacuum(storage, Rule(0, 0), LATER)
     assert done == planned
     assert done.expired == [1, 3]
@@ -150,7 +150,7 @@ def test_an_expired_release_does_not_come_back_with_a_wider_rule(storage: Storag
     publish(storage, "BREAD")
     publish(storage, "MILK")
     vacuum(storage, Rule(0, 0), LATER)
-    assert [reasons for _, reasons in kept_as(storage, EVER)] == [["expired"], ["newest", "daily", "monthly"]]
+    assert [reasons for _, reasons in retention_reasons(storage, EVER)] == [["expired"], ["newest", "daily", "monthly"]]
     with pytest.raises(NotKept):
         pin(storage, 1, LATER)
     with pytest.raises(NotKept):
@@ -197,16 +197,16 @@ def test_a_vacuum_that_was_cut_off_is_finished_by_the_next(cut_at: str, moment: 
         if (step, at) == (cut_at, moment):
             raise InterruptedError(step)
 
-    watched_by(cut)
+    watch(cut)
     try:
         with pytest.raises((InterruptedError, StorageFailed), match=cut_at):
             vacuum(storage, Rule(0, 0), LATER)
     finally:
-        watched_by(nobody)
+        watch(nobody)
     assert seen(storage) == ["SALT"]
     vacuum(storage, Rule(0, 0), LATER)
     assert {file.name for file in files_of(storage)} == needed
-    assert standing(storage).expired == {1, 2}
+    assert read_pins(storage).expired == {1, 2}
     assert seen(storage) == ["SALT"]
 
 
@@ -261,8 +261,8 @@ def test_logs_of_runs_and_releases_are_never_touched(storage: Storage) -> None:
     pin(storage, 1, LATER)
     vacuum(storage, Rule(0, 0), LATER)
     assert [r.release_id for r in release.history(storage)] == [1, 2, 3]
-    assert standing(storage).pinned == {1}
-    assert standing(storage).expired == {2}
+    assert read_pins(storage).pinned == {1}
+    assert read_pins(storage).expired == {2}
 
 
 def test_a_release_outlives_checkpoints_of_its_log_by_years(storage: Storage) -> None:
@@ -285,16 +285,16 @@ def test_a_pin_outlives_a_rollback_and_ends_with_unpin(storage: Storage) -> None
     publish(storage, "MILK")
     pin(storage, 2, LATER)
     release.roll_back(storage, 1, taken(storage, "a run"), NOW)
-    assert standing(storage).pinned == {2}
+    assert read_pins(storage).pinned == {2}
     unpin(storage, 2, LATER)
-    assert standing(storage).pinned == frozenset()
+    assert read_pins(storage).pinned == frozenset()
 
 
 def test_the_last_decision_holds_whatever_the_clock_says(storage: Storage) -> None:
     publish(storage, "BREAD")
     pin(storage, 1, LATER)
     unpin(storage, 1, replace(LATER, at=NOW))
-    assert standing(storage).pinned == frozenset()
+    assert read_pins(storage).pinned == frozenset()
 
 
 def test_pins_of_what_is_not_there_are_refused(storage: Storage) -> None:
@@ -314,4 +314,4 @@ def test_a_kept_version_that_does_not_open_stops_before_anything_is_removed(stor
     with pytest.raises(StorageFailed):
         vacuum(storage, Rule(0, 0), LATER)
     assert files_of(storage) == before
-    assert standing(storage).expired == frozenset()
+    assert read_pins(storage).expired == frozenset()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lakehouse.kernels.growth import Grown
 from lakehouse.ops import sources
-from lakehouse.sources.admission import DELETED, Admission, admit, as_declared, withdraw
+from lakehouse.sources.admission import DELETED, Admission, admit, in_declared_columns, withdraw
 from lakehouse.sources.landing import READ, Delivery, Growth
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_a_new_file_is_taken_in() -> None:
         "fingerprint": None,
     }
     assert news(admission) == (["a"], set())
-    assert admission.touched == {source("X")}
+    assert admission.touched_ids == {source("X")}
     assert admission.rows.schema == sources.TABLE.arrow_schema
 
 
@@ -80,7 +80,7 @@ def test_the_same_file_again_is_no_news() -> None:
     first, again = after({"a": "X"}), after({"a": "X"}, {"a": "X"})
     assert not again.is_news
     assert again.rows == first.rows
-    assert again.touched == frozenset()
+    assert again.touched_ids == frozenset()
 
 
 def test_a_file_that_is_gone_stays_what_it_was() -> None:
@@ -111,7 +111,7 @@ def test_other_bytes_under_the_same_name_replace_the_earlier_ones() -> None:
     admission = after({"a": "X"}, {"a": "Y"})
     assert statuses(admission) == {("a", "X"): "superseded", ("a", "Y"): "current"}
     assert news(admission) == (["a"], {source("X")})
-    assert admission.touched == {source("X"), source("Y")}
+    assert admission.touched_ids == {source("X"), source("Y")}
     assert {row["supersedes"] for row in admission.rows.to_pylist()} == {None, source("X")}
 
 
@@ -400,4 +400,4 @@ def test_a_fingerprint_stays_with_its_source() -> None:
 
 def test_sources_of_earlier_code_are_read_as_declared() -> None:
     rows = after({"a": "X"}).rows
-    assert as_declared(rows.drop_columns(["carried_lines", "carried_bytes", "fingerprint"])) == rows
+    assert in_declared_columns(rows.drop_columns(["carried_lines", "carried_bytes", "fingerprint"])) == rows

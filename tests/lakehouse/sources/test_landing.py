@@ -17,7 +17,7 @@ from lakehouse.errors import BadInput
 from lakehouse.ops import sources
 from lakehouse.sources import landing
 from lakehouse.sources.admission import admit
-from lakehouse.sources.landing import WRITTEN, Delivery, Growth, Head, delivery, settled, transaction_files
+from lakehouse.sources.landing import WRITTEN, Delivery, Growth, Head, delivery, settled_deliveries, transaction_files
 
 GOOD = b"2013-02-01|103|1008848|34 2\n"
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -249,7 +249,7 @@ def test_a_new_file_that_is_written_to_before_it_has_settled_is_changing(tmp_pat
         with (tmp_path / "b.csv").open("ab") as end:
             end.write(GOOD)
 
-    first, second = settled(found, {}, 60, write)
+    first, second = settled_deliveries(found, {}, 60, write)
     assert (first, second.changes) == (found[0], WRITTEN)
     assert len(waits) == 1
     assert 0 < waits[0] <= 60
@@ -259,28 +259,28 @@ def test_a_file_that_was_read_before_anything_was_in_it_is_changing_and_not_reje
     (tmp_path / "a.csv").write_bytes(b"")
     found = [delivery("transactions", "a.csv", tmp_path / "a.csv")]
     assert found[0].problem == "it is empty"
-    assert settled(found, {}, 60, untouched) == found
-    (one,) = settled(found, {}, 60, lambda _: (tmp_path / "a.csv").write_bytes(GOOD) and None)
+    assert settled_deliveries(found, {}, 60, untouched) == found
+    (one,) = settled_deliveries(found, {}, 60, lambda _: (tmp_path / "a.csv").write_bytes(GOOD) and None)
     assert (one.changes, one.problem) == (WRITTEN, None)
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda file: file.write_bytes(GOOD[::-1])])
 def test_a_file_that_went_or_was_written_over_is_changing(tmp_path: Path, change: Callable[[Path], object]) -> None:
     found = [young(tmp_path, age=1)]
-    (one,) = settled(found, {}, 60, lambda _: change(tmp_path / "a.csv") and None)
+    (one,) = settled_deliveries(found, {}, 60, lambda _: change(tmp_path / "a.csv") and None)
     assert one.is_changing
 
 
 def test_a_file_nobody_writes_to_is_taken_in_after_the_rest_of_the_time(tmp_path: Path) -> None:
     found = [young(tmp_path, age=20)]
     waits = list[float]()
-    assert settled(found, {}, 60, waits.append) == found
+    assert settled_deliveries(found, {}, 60, waits.append) == found
     assert 0 < waits[0] <= 40
 
 
 def test_a_time_to_come_is_not_waited_for(tmp_path: Path) -> None:
     waits = list[float]()
-    settled([young(tmp_path, age=-3600)], {}, 60, waits.append)
+    settled_deliveries([young(tmp_path, age=-3600)], {}, 60, waits.append)
     assert waits == [60]
 
 
@@ -292,14 +292,14 @@ def test_older_and_known_and_unreadable_files_cost_nothing(tmp_path: Path) -> No
         raise AssertionError("nothing is waited for")
 
     heads = {"a.csv": Head(known.source_id, known.sha256, known.bytes)}
-    assert settled(found, heads, 60, wait) == found
-    assert settled(found, {}, 0, wait) == found
+    assert settled_deliveries(found, heads, 60, wait) == found
+    assert settled_deliveries(found, {}, 0, wait) == found
 
 
 def test_an_older_file_that_changed_since_it_was_read_is_changing(tmp_path: Path) -> None:
     found = [young(tmp_path, age=3600)]
     (tmp_path / "a.csv").write_bytes(GOOD * 2)
-    assert [one.changes for one in settled(found, {}, 60, untouched)] == [WRITTEN]
+    assert [one.changes for one in settled_deliveries(found, {}, 60, untouched)] == [WRITTEN]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

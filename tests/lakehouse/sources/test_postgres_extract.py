@@ -118,7 +118,7 @@ def test_only_days_that_changed_are_extracted_again(settings: Settings, tmp_path
 
 def test_the_order_of_rows_in_the_table_does_not_show(settings: Settings, tmp_path: Path) -> None:
     first = extract(settings, tmp_path, include_transactions=True)
-    run(settings, "CREATE TABLE other AS SELECT * FROM transactions ORDER BY random()")
+    run(settings, "CREATE TABLE other AS SELECT * FROM transactions ORDER BY ctid DESC")
     run(settings, "DROP TABLE transactions")
     run(settings, "ALTER TABLE other RENAME TO transactions")
     assert extract(settings, tmp_path, include_transactions=True) == first

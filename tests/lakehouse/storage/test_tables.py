@@ -1,6 +1,6 @@
 """Tables in storage: contracts on write, versions, readers of three kinds, and a storage that refuses."""
 
-import os
+import random
 import shutil
 import subprocess
 import threading
@@ -19,8 +19,9 @@ from deltalake.exceptions import DeltaError
 from lakehouse.engine.session import Engine
 from lakehouse.errors import BrokenContract, StorageFailed
 from lakehouse.frames.schemas import spark_schema
-from lakehouse.storage.tables import Storage, held_to, told
+from lakehouse.storage.tables import Storage, checked_rows, storage_errors
 from lakehouse.table import BIGINT, INT, INTS, STRING, Append, Column, Layer, ReplaceMonths, ReplaceSources, Table
+from tests.file_systems import mounted
 
 COLUMNS = (
     Column("source_id", BIGINT, "The file."),
@@ -49,7 +50,6 @@ SOURCES = Table(
     grows_with="receipts",
 )
 LOG = Table(layer=Layer.OPS, name="log", doc="One row per entry.", columns=COLUMNS[:1], keys=(), write=Append())
-NO_MOUNT = "no file system can be mounted here"
 Row = tuple[int, str, int]
 Write = Callable[..., int]
 
@@ -159,7 +159,7 @@ def test_other_columns_are_refused(engine: Engine, storage: Storage) -> None:
 
 def test_columns_are_put_in_their_declared_order_and_type() -> None:
     rows = pa.table({"items": [[1]], "units": [3], "month": ["2024-01"], "source_id": [1]})
-    assert held_to(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
+    assert checked_rows(rows.to_reader(), MONTHS).read_all().schema.equals(MONTHS.arrow_schema)
 
 
 def test_a_column_added_to_a_table_comes_with_the_next_whole_write(write: Write, storage: Storage) -> None:
@@ -325,20 +325,15 @@ def test_a_failing_build_keeps_its_own_error(engine: Engine, storage: Storage) -
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of one megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "lakehouse-test", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip(NO_MOUNT)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "small", "1m") as folder:
+        yield folder
 
 
 def test_a_full_storage_says_so_and_keeps_what_was_there(small: Path) -> None:
     storage = Storage(str(small / "tables"))
     storage.create(MONTHS, "r1")
     kept = storage.write(MONTHS, _many(10), "r2")
-    (small / "filler").write_bytes(os.urandom(900_000))
+    (small / "filler").write_bytes(bytes(900_000))
     with pytest.raises(StorageFailed, match=r"^Could not write .*silver/months: .*(?i:no space|full).* has room\.$"):
         storage.write(MONTHS, _many(200_000), "r3")
     assert storage.count(MONTHS, kept) == 10
@@ -350,7 +345,7 @@ def test_a_full_storage_says_so_and_keeps_what_was_there(small: Path) -> None:
 def test_a_full_storage_is_told_of_spark_too(small: Path, spark: Engine) -> None:
     storage = Storage(str(small / "tables"))
     storage.create(MONTHS, "r1")
-    (small / "filler").write_bytes(os.urandom(900_000))
+    (small / "filler").write_bytes(bytes(900_000))
     frame = spark.session.range(200_000).selectExpr(
         "id as source_id", "'2024-01' as month", "cast(hash(id) as int) as units", "array(cast(id as int)) as items"
     )
@@ -376,8 +371,9 @@ def test_a_storage_that_may_not_be_written_says_so_and_is_read_on(small: Path) -
 
 def _many(count: int) -> pa.RecordBatchReader:
     """Make rows that do not compress."""
-    noise = pa.array([os.urandom(8) for _ in range(count)], pa.binary(8)).view(pa.int64())
-    columns = [noise, pa.array(["2024-01"] * count), pa.array(range(count), pa.int32()), pa.nulls(count, INTS.arrow)]
+    noise = pa.py_buffer(random.Random(count).randbytes(8 * count))
+    numbers = pa.Array.from_buffers(pa.int64(), count, [None, noise])
+    columns = [numbers, pa.array(["2024-01"] * count), pa.array(range(count), pa.int32()), pa.nulls(count, INTS.arrow)]
     return pa.table(columns, MONTHS.arrow_schema.names).to_reader()
 
 
@@ -396,6 +392,6 @@ def test_tables_that_may_not_be_seen_are_not_said_to_be_missing(
 def test_colours_in_what_the_storage_says_are_not_passed_on() -> None:
     with (
         pytest.raises(StorageFailed, match=r"Could not open here: Generic error ↳ no room\. Check"),
-        told("open", "here"),
+        storage_errors("open", "here"),
     ):
         raise DeltaError("Generic error \x1b[31m↳\x1b[0m no room")

@@ -21,7 +21,7 @@ from lakehouse.sources import landing
 from lakehouse.sources.landing import Delivery
 from lakehouse.storage.tables import Storage
 from lakehouse.table import Table
-from quality.gates import broken, ledger_gate
+from quality.gates import broken_gates, ledger_gate
 from quality.ledger.ledger import BRONZE, accounts
 from quality.ledger.recount import Count, recount
 from tests.rows import arrow_rows
@@ -259,7 +259,7 @@ def test_a_header_is_told_from_rows_as_the_kernel_does(tmp_path: Path, links: by
 def test_a_difference_is_told_with_path_hop_and_control(house: House) -> None:
     house.change(receipts.TABLE, lambda rows: without(rows, first_of(house, "transactions/1.csv", rows)))
     verdicts = ledger_gate(house.accounts(), 3)
-    assert broken(verdicts) == [
+    assert broken_gates(verdicts) == [
         "ops.ledger (version 3): it is not true that the rows of transactions/1.csv add up from bronze to silver: "
         "expected 5, found 4.",
         "ops.ledger (version 3): it is not true that the units of transactions/1.csv add up from landing to silver: "
@@ -272,7 +272,7 @@ def test_a_difference_is_told_with_path_hop_and_control(house: House) -> None:
 def test_a_ledger_that_adds_up_breaks_nothing(house: House) -> None:
     verdicts = ledger_gate(house.accounts(), 0)
     assert all(v.passed for v in verdicts)
-    assert broken(verdicts) == []
+    assert broken_gates(verdicts) == []
 
 
 def decide(house: House, path: str, made: dict[int, list[str | None]]) -> None:
@@ -284,7 +284,7 @@ def decide(house: House, path: str, made: dict[int, list[str | None]]) -> None:
     house.put(corrections.TABLE, given)
     found = decisions.last_decisions(given)
     lines = house.storage.rows(transactions.TABLE, house.versions[transactions.TABLE.qualified_name])
-    house.put(receipts.TABLE, receipt_kernel.accepted_receipts(decisions.as_decided(lines, found)))
+    house.put(receipts.TABLE, receipt_kernel.accepted_receipts(decisions.apply_decisions(lines, found)))
     refused = decisions.in_quarantine(lines, "transactions", found).cast(quarantine.TABLE.arrow_schema)
     house.change(
         quarantine.TABLE,

@@ -35,7 +35,7 @@ from lakehouse.table import (
 
 with warnings.catch_warnings(action="ignore"):  # Great Expectations imports what Python deprecates
     from quality.suites.documents import write_documents
-    from quality.suites.suites import NOTHING, examined, judged, suite_of, verdicts
+    from quality.suites.suites import NOTHING, check_table, suite_of, validate, verdicts_of
 
 Rows = list[dict[str, Any]]
 Framed = Callable[[Rows, Table], DataFrame]
@@ -120,7 +120,7 @@ def framed(session: SparkSession, tmp_path: Path) -> Framed:
 
 
 def test_a_table_that_keeps_its_promises_passes_every_declared_check(framed: Framed) -> None:
-    found = verdicts(framed([FIRST, SECOND], TABLE), TABLE, version=7)
+    found = check_table(framed([FIRST, SECOND], TABLE), TABLE, version=7)
     assert [v.check for v in found] == DECLARED
     assert {(v.table, v.version, v.passed, v.observed) for v in found} == {("silver.samples", 7, True, NOTHING)}
     assert all(v.seconds > 0 for v in found)
@@ -161,16 +161,16 @@ def test_a_table_that_keeps_its_promises_passes_every_declared_check(framed: Fra
 def test_what_breaks_a_check_is_told_with_its_severity(
     framed: Framed, rows: Rows, check: str, severity: str, observed: str
 ) -> None:
-    broken = {v.check: (v.severity, v.observed) for v in verdicts(framed(rows, TABLE), TABLE, 0) if not v.passed}
+    broken = {v.check: (v.severity, v.observed) for v in check_table(framed(rows, TABLE), TABLE, 0) if not v.passed}
     assert broken[check] == (severity, observed)
 
 
 def test_an_empty_table_breaks_nothing_but_its_row_count(framed: Framed) -> None:
-    assert [v.check for v in verdicts(framed([], TABLE), TABLE, 0) if not v.passed] == [DECLARED[-1]]
+    assert [v.check for v in check_table(framed([], TABLE), TABLE, 0) if not v.passed] == [DECLARED[-1]]
 
 
 def test_a_warning_alone_is_no_critical_failure(framed: Framed) -> None:
-    result = examined(framed([FIRST | {"label": "odd"}], TABLE), suite_of(TABLE))
+    result = validate(framed([FIRST | {"label": "odd"}], TABLE), suite_of(TABLE))
     severity = result.get_max_severity_failure()
     assert severity is not None and severity.value == "warning"
 
@@ -184,14 +184,14 @@ def test_a_warning_alone_is_no_critical_failure(framed: Framed) -> None:
 )
 def test_other_columns_than_declared_are_critical(framed: Framed, column: Column) -> None:
     delivered = replace(TABLE, checks=(), columns=(*TABLE.columns[:3], column, *TABLE.columns[4:]))
-    found = verdicts(framed([], delivered), TABLE, 0)[0]
+    found = check_table(framed([], delivered), TABLE, 0)[0]
     assert (found.check, found.passed, found.severity) == (DECLARED[0], False, "critical")
     assert f"{column.name} {column.type.sql.lower()}" in found.observed
 
 
 def test_a_check_that_cannot_be_evaluated_is_critical_whatever_its_severity(framed: Framed) -> None:
     wrong = Expression("no_such_column = 1", why="it is misspelt", severity=Severity.WARNING)
-    found = verdicts(framed([FIRST], TABLE), replace(TABLE, checks=(*TABLE.checks, wrong)), 0)
+    found = check_table(framed([FIRST], TABLE), replace(TABLE, checks=(*TABLE.checks, wrong)), 0)
     assert [v.check for v in found if not v.passed] == ["no_such_column = 1 (it is misspelt)"]
     assert found[-1].severity == "critical"
     assert found[-1].observed.startswith("could not be evaluated:") and "no_such_column" in found[-1].observed
@@ -199,15 +199,15 @@ def test_a_check_that_cannot_be_evaluated_is_critical_whatever_its_severity(fram
 
 def test_a_check_that_was_not_evaluated_is_critical(framed: Framed) -> None:
     suite = suite_of(TABLE)
-    result = examined(framed([FIRST], TABLE), suite)
+    result = validate(framed([FIRST], TABLE), suite)
     result.results = [r for r in result.results if r.expectation_config.meta["check"] != DECLARED[-1]]
-    found = judged(result, suite, 0, 1.0)
+    found = verdicts_of(result, suite, 0, 1.0)
     assert found[-1][2:6] == (DECLARED[-1], "critical", False, "evaluated 0 times, not once")
 
 
 def test_braces_in_a_condition_are_text(framed: Framed) -> None:
     table = replace(TABLE, checks=(Expression("label <> '{batch}'", why="it is no placeholder"),))
-    assert all(v.passed for v in verdicts(framed([FIRST], table), table, 0))
+    assert all(v.passed for v in check_table(framed([FIRST], table), table, 0))
 
 
 def test_a_log_has_no_keys_to_be_unique() -> None:
@@ -217,13 +217,13 @@ def test_a_log_has_no_keys_to_be_unique() -> None:
 
 @pytest.mark.parametrize("table", catalog.tables(), ids=lambda table: table.qualified_name)
 def test_every_declared_check_can_be_evaluated(framed: Framed, table: Table) -> None:
-    found = verdicts(framed([], table), table, 0)
+    found = check_table(framed([], table), table, 0)
     assert len(found) == len({v.check for v in found}) == len(suite_of(table).expectations)
     assert [v for v in found if not v.passed and "number of rows" not in v.check] == []
 
 
 def test_documents_are_a_site_that_replaces_the_former_one(framed: Framed, tmp_path: Path) -> None:
-    result = examined(framed([FIRST | {"share": 1.5}], TABLE), suite_of(TABLE))
+    result = validate(framed([FIRST | {"share": 1.5}], TABLE), suite_of(TABLE))
     into = tmp_path / "documents"
     into.mkdir()
     (into / "former.html").touch()

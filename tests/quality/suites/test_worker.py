@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from lakehouse.engine.session import Engine, start
 from lakehouse.errors import LakehouseError, ServiceDown
 from lakehouse.settings import load_settings
 from quality.suites.worker import Worker
+from tests.waiting import HANG_SECONDS, wait_until
 
-PATIENCE = 60
 NAMES = pa.table({"category_id": pa.array([1, 2], pa.int32()), "category_name": ["Bread", "Milk"]})
 
 
@@ -31,7 +30,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def attached(engine: Engine) -> Iterator[Worker]:
     with Worker() as worker:
-        worker.attach(engine.address).result(PATIENCE)
+        worker.attach(engine.address).result(HANG_SECONDS)
         yield worker
 
 
@@ -50,7 +49,7 @@ def stuck(tmp_path: Path) -> str:
 
 def test_sources_are_counted_before_an_engine_is_attached(source: str) -> None:
     with Worker() as worker:
-        assert worker.submit_recount(source).result(PATIENCE)[:3] == (1, 3, 26)
+        assert worker.submit_recount(source).result(HANG_SECONDS)[:3] == (1, 3, 26)
 
 
 def test_a_failed_request_fails_alone(source: str) -> None:
@@ -58,10 +57,10 @@ def test_a_failed_request_fails_alone(source: str) -> None:
         missing, unattached = worker.submit_recount("no/such/file"), worker.submit_check("silver.categories", "x", 0)
         found = worker.submit_recount(source)
         with pytest.raises(LakehouseError, match="recount of no/such/file: .*No such file"):
-            missing.result(PATIENCE)
+            missing.result(HANG_SECONDS)
         with pytest.raises(LakehouseError, match="suite of silver.categories: no engine is attached"):
-            unattached.result(PATIENCE)
-        assert found.result(PATIENCE).lines == 1
+            unattached.result(HANG_SECONDS)
+        assert found.result(HANG_SECONDS).lines == 1
 
 
 def test_a_version_of_a_table_is_checked(attached: Worker, tmp_path: Path) -> None:
@@ -69,8 +68,8 @@ def test_a_version_of_a_table_is_checked(attached: Worker, tmp_path: Path) -> No
     write_deltalake(uri, NAMES)
     write_deltalake(uri, pa.concat_tables([NAMES, NAMES]), mode="overwrite")
     first, second = (attached.submit_check("silver.categories", uri, version) for version in (0, 1))
-    assert all(v.passed and v.version == 0 for v in first.result(PATIENCE))
-    broken = [v for v in second.result(PATIENCE) if not v.passed]
+    assert all(v.passed and v.version == 0 for v in first.result(HANG_SECONDS))
+    broken = [v for v in second.result(HANG_SECONDS) if not v.passed]
     assert [(v.check, v.severity, v.version) for v in broken] == [("(category_id) is unique", "critical", 1)]
 
 
@@ -81,27 +80,27 @@ def test_checks_work_whatever_python_was_asked_for(
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     write_deltalake(tmp_path / "names", NAMES)
     with Worker() as worker:
-        worker.attach(engine.address).result(PATIENCE)
-        assert worker.submit_check("silver.categories", str(tmp_path / "names"), 0).result(PATIENCE)
+        worker.attach(engine.address).result(HANG_SECONDS)
+        assert worker.submit_check("silver.categories", str(tmp_path / "names"), 0).result(HANG_SECONDS)
 
 
 def test_a_version_that_is_not_there_blocks(attached: Worker, tmp_path: Path) -> None:
     uri = str(tmp_path / "categories")
     write_deltalake(uri, NAMES)
-    found = attached.submit_check("silver.categories", uri, 7).result(PATIENCE)
+    found = attached.submit_check("silver.categories", uri, 7).result(HANG_SECONDS)
     assert {(v.passed, v.severity) for v in found} == {(False, "critical")}
 
 
 def test_an_unknown_table_fails_with_the_known_ones(attached: Worker) -> None:
     with pytest.raises(LakehouseError, match="There is no table 'silver.nothing'.*silver.categories"):
-        attached.submit_check("silver.nothing", "x", 0).result(PATIENCE)
+        attached.submit_check("silver.nothing", "x", 0).result(HANG_SECONDS)
 
 
 def test_documents_show_the_checks_so_far(attached: Worker, tmp_path: Path) -> None:
     uri = str(tmp_path / "categories")
     write_deltalake(uri, NAMES)
     attached.submit_check("silver.categories", uri, 0)
-    attached.submit_documents(tmp_path / "documents").result(PATIENCE)
+    attached.submit_documents(tmp_path / "documents").result(HANG_SECONDS)
     assert "silver.categories" in (tmp_path / "documents" / "index.html").read_text()
 
 
@@ -111,9 +110,9 @@ def test_when_the_process_dies_what_is_pending_fails_and_says_so(stuck: str, sou
         os.kill(worker.pid, signal.SIGKILL)
         for future in pending:
             with pytest.raises(ServiceDown, match="recount of .*: it ended with exit code -9"):
-                future.result(PATIENCE)
+                future.result(HANG_SECONDS)
         with pytest.raises(ServiceDown, match="exit code -9"):
-            worker.submit_recount(source).result(PATIENCE)
+            worker.submit_recount(source).result(HANG_SECONDS)
 
 
 def test_half_an_answer_of_a_process_that_died_is_none(stuck: str) -> None:
@@ -125,23 +124,23 @@ def test_half_an_answer_of_a_process_that_died_is_none(stuck: str) -> None:
             answers.write(b'{"id": 1, "value": [1, ')
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ServiceDown, match="recount of .*: it ended with exit code -9"):
-            pending.result(PATIENCE)
+            pending.result(HANG_SECONDS)
 
 
 def test_closing_ends_the_process_at_once_and_fails_what_is_pending(stuck: str) -> None:
     with Worker() as worker:
         pending = worker.submit_recount(stuck)
     with pytest.raises(ServiceDown, match="it was closed"):
-        pending.result(PATIENCE)
+        pending.result(HANG_SECONDS)
     assert not is_running(worker.pid)
     with pytest.raises(ServiceDown, match="it was closed"):
-        worker.submit_recount(stuck).result(PATIENCE)
+        worker.submit_recount(stuck).result(HANG_SECONDS)
 
 
 def test_a_killed_parent_leaves_no_orphan(stuck: str) -> None:
     script = (
         "import sys, time; from quality.suites.worker import Worker; worker = Worker();"
-        "worker.submit_recount(sys.argv[1]); print(worker.pid, flush=True); time.sleep(600)"
+        "worker.submit_recount(sys.argv[1]); print(worker.pid, flush=True); time.sleep(10**6)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, stuck], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -150,10 +149,7 @@ def test_a_killed_parent_leaves_no_orphan(stuck: str) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + PATIENCE
-    while is_running(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(child)
+    wait_until(lambda: not is_running(child))
 
 
 def is_running(pid: int) -> bool:

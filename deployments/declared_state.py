@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from deployments.declared import Automation, Cancel, Crash, Declared, Deployment, Notify, Schedule, WorkPool
+from deployments.declaration import Automation, Cancel, Crash, Declared, Deployment, Notify, Schedule, WorkPool
 from deployments.parameters import schema_of
 from deployments.plan import Facts, Kind, Thing
 from lakehouse.errors import WrongUse
@@ -15,7 +15,7 @@ MESSAGE = (
 )
 
 
-def wanted(declared: Declared, notification_url: str) -> tuple[list[Thing], list[str]]:
+def declared_state(declared: Declared, notification_url: str) -> tuple[list[Thing], list[str]]:
     """Give what is declared, and the names of automations that are left out: they notify, and no address is set.
 
     Errors: WrongUse for an address that is none.
@@ -30,7 +30,7 @@ def wanted(declared: Declared, notification_url: str) -> tuple[list[Thing], list
     return things, out
 
 
-def marked(description: str, project: str) -> str:
+def mark(description: str, project: str) -> str:
     """Mark what has no tags as made by a project."""
     return f"{description} [{project}]"
 
@@ -41,12 +41,12 @@ def webhook_name(project: str) -> str:
 
 
 def _pools(pool: WorkPool, project: str) -> Iterator[Thing]:
-    facts = {"type": pool.type, "description": marked(pool.description, project)}
+    facts = {"type": pool.type, "description": mark(pool.description, project)}
     yield Thing(Kind.WORK_POOL, pool.name, {**facts, "concurrency_limit": pool.concurrency_limit})
     for queue in pool.work_queues:
         limits = {"concurrency_limit": queue.concurrency_limit}
         limits |= {"priority": queue.priority} if queue.priority is not None else {}
-        described = {"description": marked(queue.description, project)}
+        described = {"description": mark(queue.description, project)}
         yield Thing(Kind.WORK_QUEUE, f"{pool.name}/{queue.name}", described | limits)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from deployments.declared_state import mark, webhook_name
 from deployments.plan import Facts, Kind, Thing
 from deployments.server import pages
-from deployments.wanted import marked, webhook_name
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -25,7 +25,7 @@ DEPLOYMENT = (
 WEBHOOK_TYPE = "webhook"
 
 
-def found(client: "SyncPrefectClient", project: str) -> list[Thing]:
+def server_state(client: "SyncPrefectClient", project: str) -> list[Thing]:
     """Read every work pool, queue, deployment, webhook and automation, and whether the project made it."""
     webhook = _webhook(client, project)
     return [
@@ -37,14 +37,14 @@ def found(client: "SyncPrefectClient", project: str) -> list[Thing]:
 
 
 def _pools(client: "SyncPrefectClient", project: str) -> Iterator[Thing]:
-    mark = marked("", project)
+    made_by = mark("", project)
     for pool in pages(client, "/work_pools/filter"):
         name = pool["name"]
         facts = {field: pool[field] for field in ("type", "description", "concurrency_limit")}
-        yield Thing(Kind.WORK_POOL, name, facts, pool["id"], (pool["description"] or "").endswith(mark))
+        yield Thing(Kind.WORK_POOL, name, facts, pool["id"], (pool["description"] or "").endswith(made_by))
         for queue in pages(client, f"/work_pools/{name}/queues/filter"):
             facts = {field: queue[field] for field in ("description", "concurrency_limit", "priority")}
-            is_ours = (queue["description"] or "").endswith(mark) and queue["name"] != DEFAULT_QUEUE
+            is_ours = (queue["description"] or "").endswith(made_by) and queue["name"] != DEFAULT_QUEUE
             yield Thing(Kind.WORK_QUEUE, f"{name}/{queue['name']}", facts, queue["id"], is_ours)
 
 

@@ -52,7 +52,7 @@ def read(path: Path) -> Document:
         raise Misdeclared(path.name, line, f"this is no YAML: {error.problem}") from None
     if root is None:
         raise Misdeclared(path.name, 1, "it is empty")
-    for key in _doubled(root):
+    for key in _repeated_keys(root):
         raise Misdeclared(path.name, key.start_mark.line + 1, f"the key {key.value} stands here a second time")
     return Document(path, content, root)
 
@@ -66,14 +66,14 @@ def _inner(node: Node, step: Hashable) -> tuple[Node, Node] | None:
     return None
 
 
-def _doubled(node: Node) -> Iterator[ScalarNode]:
+def _repeated_keys(node: Node) -> Iterator[ScalarNode]:
     if isinstance(node, MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
                 yield key
             seen.add(key.value)
-            yield from _doubled(value)
+            yield from _repeated_keys(value)
     elif isinstance(node, SequenceNode):
         for item in node.value:
-            yield from _doubled(item)
+            yield from _repeated_keys(item)

@@ -7,19 +7,20 @@ import pytest
 
 from flows import data_loading
 from flows.commands.run import _at_work
-from flows.report.events import Events, error_console
-from flows.run.recorded import carried_out, direct
-from flows.run.request import ordered
+from flows.report.events import Events
+from flows.report.recorded import plain_step, run_recorded
+from flows.run.console import error_console
+from flows.run.request import new_request
 from lakehouse.errors import Blocked, ServiceDown, WrongUse
-from lakehouse.parameters import validated
+from lakehouse.parameters import new_parameters
 from lakehouse.settings import load_settings
 
 
 def test_a_report_nobody_takes_does_not_hide_why_a_run_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    order = ordered("medallion-etl", load_settings(lakehouse_home=tmp_path), validated())
-    events = Events(order.settings.logs, order.flow, order.run_id, error_console())
+    request = new_request("medallion-etl", load_settings(lakehouse_home=tmp_path), new_parameters())
+    events = Events(request.settings.logs, request.flow, request.run_id, error_console())
 
     def job(*_: object) -> None:
         raise Blocked(["it is not true"])
@@ -28,7 +29,7 @@ def test_a_report_nobody_takes_does_not_hide_why_a_run_failed(
         raise httpx.ConnectError("All connection attempts failed")
 
     with pytest.raises(Blocked, match="it is not true"):
-        carried_out(order, events, direct(events), job, report)  # type: ignore[arg-type]  # it never returns
+        run_recorded(request, events, plain_step(events), job, report)  # type: ignore[arg-type]  # it never returns
     assert "The report could not be written: All connection attempts failed" in capsys.readouterr().err
 
 
@@ -58,7 +59,7 @@ def test_what_would_be_added_twice_is_not_tried_again(
         return step
 
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(data_loading, "as_tasks", steps)
+    monkeypatch.setattr(data_loading, "prefect_step", steps)
     data_loading.data_loading.fn(str(tmp_path), truncate=truncate)
     assert asked == [retries]
 
