@@ -12,7 +12,7 @@ from flows.report.events import Events
 from flows.run.console import error_console
 from flows.run.request import front_end, new_request
 from flows.run.steps import sync
-from lakehouse.exports.objects import fetched
+from lakehouse.exports.objects import fetch
 from lakehouse.exports.publish import SyncCounts
 from lakehouse.parameters import new_parameters
 from lakehouse.settings import Settings, load_settings
@@ -33,5 +33,5 @@ def output_sync(frontend_path: str | None = None) -> dict[str, int]:
 
 def _copy(settings: Settings, frontend: Path) -> SyncCounts:
     """Copy the exports where they are published: as objects, or in their folder."""
-    with fetched(settings.exports_address) if settings.exports_address else nullcontext(settings.exports) as folder:
+    with fetch(settings.exports_address) if settings.exports_address else nullcontext(settings.exports) as folder:
         return sync(settings, folder, frontend)

@@ -112,6 +112,17 @@ class OtherCode(LakehouseError):
         )
 
 
+class CodeChanged(LakehouseError):
+    """The checkout was changed under a run: what it built is of code that nobody can name. Exit code 1."""
+
+    def __init__(self, loaded: str, now: str) -> None:
+        self.loaded, self.now = loaded, now
+        super().__init__(
+            f"The code was changed while the run was under way: it began with {loaded}, now there is {now}. "
+            "Nothing is published. Run again, when nobody updates the code."
+        )
+
+
 class NotKept(LakehouseError):
     """A release that vacuum let go because no rule kept it. Exit code 2."""
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -121,6 +122,32 @@ def load_settings(**changes: object) -> Settings:
         is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN")) or "@" in str(first["input"])
         found = "(hidden)" if is_secret else first["input"]
         raise WrongUse(name, found, _requirement(first["msg"])) from None
+
+
+@dataclass(frozen=True)
+class ObjectStoreAccess:
+    """Where objects are, and who asks for them; without an endpoint they are at AWS."""
+
+    endpoint: str
+    region: str
+    user: str
+    secret: str = field(repr=False)
+    session: str = field(repr=False)
+
+
+def object_store_access() -> ObjectStoreAccess:
+    """Read where objects are, and who asks, from the variables that every client of S3 reads.
+
+    `load_settings` sets them; processes that an engine begins inherit them.
+    """
+    read = os.environ.get
+    return ObjectStoreAccess(
+        endpoint=read("AWS_ENDPOINT_URL", ""),
+        region=read("AWS_REGION") or read("AWS_DEFAULT_REGION") or "us-east-1",
+        user=read("AWS_ACCESS_KEY_ID", ""),
+        secret=read("AWS_SECRET_ACCESS_KEY", ""),
+        session=read("AWS_SESSION_TOKEN", ""),
+    )
 
 
 def _requirement(message: str) -> str:

@@ -1,15 +1,28 @@
 """The version of the code that computes tables."""
 
 import hashlib
-from functools import cache
 from pathlib import Path
 
+from lakehouse.errors import CodeChanged
 
-@cache
+
 def code_version() -> str:
-    """Hash the sources of the package: equal code gives equal tables."""
+    """Give the version of the code that is loaded: equal code gives equal tables."""
+    return _LOADED
+
+
+def require_loaded_code() -> None:
+    """See that the code on disk is still what was loaded: of other code, parts may be at work. Errors: CodeChanged."""
+    if (now := _hash_of_package()) != _LOADED:
+        raise CodeChanged(_LOADED, now)
+
+
+def _hash_of_package() -> str:
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+_LOADED = _hash_of_package()  # when the program starts: a checkout may be updated while a run waits

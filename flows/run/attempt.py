@@ -26,7 +26,7 @@ from lakehouse.releases import release
 from lakehouse.releases.release import Base, Release
 from lakehouse.silver import categories, product_categories, receipts, sales_days
 from lakehouse.table import Layer, ReplaceMonths, Table
-from lakehouse.version import code_version
+from lakehouse.version import code_version, require_loaded_code
 from quality import gates
 from quality.ledger.ledger import BRONZE, accounts, earlier_counts
 from quality.suites.worker import Worker
@@ -204,7 +204,8 @@ class RunTransaction:
         return str(self.request.settings.documents)
 
     def publish(self, found: Changes) -> Release:
-        """Commit the release: from here on readers see it."""
+        """Commit the release: from here on readers see it. Errors: CodeChanged, and those of `release.commit`."""
+        require_loaded_code()
         base = self.base.release
         number = base.release_id + 1 if base else 1
         groups = {group: made for group, made in base.groups.items() if group in catalog.groups()} if base else {}

@@ -16,7 +16,7 @@ from lakehouse import catalog
 from lakehouse.errors import OtherCode
 from lakehouse.exports.folders import hold_exports
 from lakehouse.exports.manifest import Manifest
-from lakehouse.exports.objects import is_mirrored, mirrored
+from lakehouse.exports.objects import is_mirrored, mirror
 from lakehouse.exports.publish import SyncCounts, holds, publish, sync_folder
 from lakehouse.ops import ledger, sources
 from lakehouse.releases import release
@@ -155,7 +155,7 @@ def export(settings: Settings, opened: Snapshot) -> Manifest:
     manifest = publish(opened.release, release.by_group(opened), settings.exports)
     if settings.exports_address:
         with hold_exports(settings.exports.absolute()):  # two would remove each other's objects
-            mirrored(settings.exports.resolve(), settings.exports_address)
+            mirror(settings.exports.resolve(), settings.exports_address)
     return manifest
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from lakehouse.errors import BadInput
 from lakehouse.frames.mapped import map_in_arrow
 from lakehouse.kernels.lines import BLOCK, numbered_lines
-from lakehouse.storage.objects import opened
+from lakehouse.storage.objects import open_location
 from lakehouse.table import BIGINT, INT, STRING, Column, Table
 
 RESTORED = ".lines"  # how the names of files end that were made anew of lines, with bytes of their own
@@ -55,7 +55,7 @@ def lines_of(sources: DataFrame, entity: str, table: Table) -> DataFrame:
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for source in batch.to_pylist():
-            with opened(source["location"]) as opened_file:
+            with open_location(source["location"]) as opened_file:
                 file = Hashed(opened_file)
                 file.skip(source["carried_bytes"] or 0)
                 before, until = source["carried_lines"] or 0, source["bytes"]  # somebody may write behind them by now

@@ -12,13 +12,14 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pyspark
 
 from lakehouse.errors import ServiceDown
 
-JARS = ("io.delta:delta-spark_4.2_2.13:4.4.0", "io.delta:delta-storage:4.4.0")
+SCALA = "2.13"
 EXCLUDED = (  # Delta asks for them, Spark has them or local files do not need them
     "org.apache.hadoop:hadoop-client-api",
     "org.apache.hadoop:hadoop-client-runtime",
@@ -30,7 +31,6 @@ EXCLUDED = (  # Delta asks for them, Spark has them or local files do not need t
     "org.antlr:antlr4-runtime",
 )
 CONFIGURATION = {
-    "spark.jars.packages": ",".join(JARS),
     "spark.jars.excludes": ",".join(EXCLUDED),
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -86,7 +86,8 @@ def start_server(partitions: int, log: Path) -> SparkServer:
     java = Path(installed_java())
     log.parent.mkdir(parents=True, exist_ok=True)
     port, token, scratch = _free_port(), secrets.token_hex(16), tempfile.mkdtemp(prefix="lakehouse-spark-")
-    chosen = CONFIGURATION | {
+    chosen = {"spark.jars.packages": delta_jar()} | CONFIGURATION
+    chosen |= {
         "spark.master": f"local[{partitions}]",
         "spark.sql.shuffle.partitions": str(partitions),
         "spark.connect.grpc.binding.port": str(port),
@@ -119,6 +120,15 @@ def start_server(partitions: int, log: Path) -> SparkServer:
     server = SparkServer(f"sc://localhost:{port}/;token={token}", keeper, scratch)
     _await(server, port, log, before)
     return server
+
+
+def delta_jar() -> str:
+    """Name the jar that teaches Spark Delta: of the version of delta-spark, made for the Spark that is installed.
+
+    delta-spark says the same to whoever hands it a builder of classic Spark, which this process does not need.
+    """
+    spark = ".".join(version("pyspark").split(".")[:2])
+    return f"io.delta:delta-spark_{spark}_{SCALA}:{version('delta-spark')}"
 
 
 def _await(server: SparkServer, port: int, log: Path, before: int) -> None:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from lakehouse.errors import BadInput, StorageFailed
 from lakehouse.exports.manifest import MANIFEST, Manifest, file_of, manifest_in
 from lakehouse.storage.durable import durable
-from lakehouse.storage.objects import listed, opened, put, remove
+from lakehouse.storage.object_client import do_at_once
+from lakehouse.storage.objects import list_objects, open_location, put, remove
 
 POINTER = "current.json"
 REMEDY = "Check that it exists and may be written, then run this again."
@@ -31,7 +32,7 @@ class Current(NamedTuple):
 def current(address: str) -> Current | None:
     """Read the pointer; None where nothing was published. Errors: StorageFailed."""
     try:
-        with opened(f"{address}/{POINTER}") as file:
+        with open_location(f"{address}/{POINTER}") as file:
             return Current(**json.load(file))
     except FileNotFoundError:
         return None
@@ -49,12 +50,12 @@ def is_mirrored(folder: Path, address: str) -> bool:
         return False
     sizes = {path: file.bytes for path, file in manifest.files.items()} | {MANIFEST: (folder / MANIFEST).stat().st_size}
     try:
-        return dict(listed(f"{address}/{pointer.prefix}")) == sizes
+        return dict(list_objects(f"{address}/{pointer.prefix}")) == sizes
     except OSError as error:
         raise StorageFailed("read exports of", address, _reason(error), REMEDY) from None
 
 
-def mirrored(folder: Path, address: str) -> None:
+def mirror(folder: Path, address: str) -> None:
     """Publish a folder of exports, as its manifest lists it, under an address; errors: StorageFailed.
 
     What is there is written again, and so made whole. What was published before the last publication is removed.
@@ -65,12 +66,14 @@ def mirrored(folder: Path, address: str) -> None:
     new = _pointer(folder, manifest)
     before = current(address)
     try:
-        for path in (*manifest.files, MANIFEST):
-            put(f"{address}/{new.prefix}/{path}", (folder / path).read_bytes())
+        do_at_once(
+            lambda path: put(f"{address}/{new.prefix}/{path}", (folder / path).read_bytes()),
+            (*manifest.files, MANIFEST),
+        )
         with durable("point to the exports"):
             put(f"{address}/{POINTER}", json.dumps(new._asdict()).encode())
         staying = tuple(f"{kept.prefix}/" for kept in (new, before) if kept)
-        outlived = [one.key for one in listed(address) if one.key.startswith("releases/")]
+        outlived = [one.key for one in list_objects(address) if one.key.startswith("releases/")]
         remove(address, [key for key in outlived if not key.startswith(staying)])
     except OSError as error:
         raise StorageFailed("publish exports as", address, _reason(error), REMEDY) from None
@@ -83,7 +86,7 @@ def _pointer(folder: Path, manifest: Manifest) -> Current:
 
 
 @contextmanager
-def fetched(address: str) -> Iterator[Path]:
+def fetch(address: str) -> Iterator[Path]:
     """Copy the exports under an address into a folder, which is there for as long as it is used.
 
     Whether each file is what the manifest says is left to the reader. Errors: BadInput where nothing was published,
@@ -99,8 +102,7 @@ def fetched(address: str) -> Iterator[Path]:
             manifest = manifest_in(folder)
             if manifest is None:
                 raise BadInput(address, "its manifest is not one of exports", "Publish them again: `lakehouse export`.")
-            for path in manifest.files:
-                _copy(f"{address}/{now.prefix}", path, folder)
+            do_at_once(lambda path: _copy(f"{address}/{now.prefix}", path, folder), manifest.files)
         except OSError as error:
             raise StorageFailed("read exports of", address, _reason(error), REMEDY) from None
         yield folder
@@ -108,7 +110,7 @@ def fetched(address: str) -> Iterator[Path]:
 
 def _copy(prefix: str, path: str, folder: Path) -> None:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    with opened(f"{prefix}/{path}") as file:
+    with open_location(f"{prefix}/{path}") as file:
         (folder / path).write_bytes(file.read())
 
 

@@ -1,7 +1,7 @@
 """What becomes of each delivery: decided by content, against the sources of the last release."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from lakehouse.ops import sources
 from lakehouse.sources.landing import Delivery, Growth, Head
 
 Row = dict[str, Any]
+SAME_ID = "other bytes, those of {}, have its id already: add or remove an empty line at its end and deliver it again"
 DELETED = "PostgreSQL has no row of it any more"
 
 
@@ -69,7 +70,7 @@ def admit(
     for its path keeps those lines, unless lines of either are among the `decided` sources. What counted for `deleted`
     paths goes. Readable content under a path ends what was rejected there before.
     """
-    found = list(deliveries)
+    found = list(_apart(known, deliveries))
     settled = {one.path for one in found if not one.is_changing}
     kept = (r for r in known.to_pylist() if not (r["status"] == "changing" and r["path"] in settled))
     rows = {(r["path"], r["source_id"]): r for r in kept}
@@ -97,6 +98,14 @@ def admit(
         if not is_withdrawn:
             heads[one.path] = one.source_id
     return _admission(known, rows.values(), heads, found, decided)
+
+
+def _apart(known: pa.Table, deliveries: Iterable[Delivery]) -> Iterator[Delivery]:
+    """Refuse what has the id of other bytes: ids are the beginning of a hash, and sources are known by the whole."""
+    owners = {row["source_id"]: (row["sha256"], row["path"]) for row in known.to_pylist() if row["sha256"]}
+    for one in deliveries:
+        sha256, path = owners.setdefault(one.source_id, (one.sha256, one.path)) if one.sha256 else ("", "")
+        yield one if sha256 == one.sha256 else replace(one, sha256="", problem=SAME_ID.format(path))
 
 
 def withdraw(known: pa.Table, path: str, detail: str) -> Admission:

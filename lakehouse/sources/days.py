@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 from lakehouse.kernels.lines import numbered_lines
 from lakehouse.kernels.receipts import accepted_receipts
 from lakehouse.sources.landing import Delivery
-from lakehouse.storage.objects import opened
+from lakehouse.storage.objects import open_location
 
 Span = tuple[date, date]
 
 
 def span_of(delivery: Delivery) -> Span | None:
     """Read a file for the first and the last day of the lines that keep the row rules; None where no line does."""
-    with opened(delivery.location) as file:
+    with open_location(delivery.location) as file:
         batches = numbered_lines(file, delivery.source_id, until=delivery.bytes)
         return _widest(accepted_receipts(pa.Table.from_batches([batch]))["sold_on"] for batch in batches)
 

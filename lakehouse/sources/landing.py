@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lakehouse.errors import BadInput
-from lakehouse.storage.objects import is_address, listed, opened
+from lakehouse.storage.object_client import do_at_once
+from lakehouse.storage.objects import is_address, list_objects, open_location
 
 BLOCK = 1 << 20
+ID_BYTES = 8  # of a source's hash are its id: sources are the same only when their whole hashes are
 PROBED_LINES = 1_000
 REMEDY = "Put transactions/*.csv under DATA_PATH, or name another --source."
 READ, WRITTEN = "it changed while it was read", "it is still being written"
@@ -56,7 +58,7 @@ class Delivery:
     @property
     def source_id(self) -> int:
         """Give the first 8 bytes of the hash as a signed number; 0 when the file could not be read."""
-        return int.from_bytes(bytes.fromhex(self.sha256)[:8], "big", signed=True) if self.sha256 else 0
+        return int.from_bytes(bytes.fromhex(self.sha256)[:ID_BYTES], "big", signed=True) if self.sha256 else 0
 
     @property
     def is_changing(self) -> bool:
@@ -95,13 +97,13 @@ def _have_come(heads: Iterable[str]) -> bool:
 
 def _transaction_objects(folder: str, heads: Mapping[str, Head]) -> list[Delivery]:
     try:
-        keys = [one.key for one in listed(folder) if one.key.endswith(".csv") and "/" not in one.key]
+        keys = [one.key for one in list_objects(folder) if one.key.endswith(".csv") and "/" not in one.key]
     except OSError as error:
         raise BadInput(folder, f"it cannot be listed: {error.strerror}", REMEDY) from None
     if not keys and not _have_come(heads):
         raise BadInput(folder, "there is no *.csv object", REMEDY)
     found = {f"transactions/{key}": f"{folder}/{key}" for key in keys}
-    return [delivery("transactions", path, where, heads.get(path)) for path, where in found.items()]
+    return do_at_once(lambda path: delivery("transactions", path, found[path], heads.get(path)), found)
 
 
 def _object(entity: str, path: str, location: str, head: Head | None) -> Delivery:
@@ -201,7 +203,7 @@ class Reading(NamedTuple):
 
 def _read(location: str, length: int) -> Reading:
     digest, size, start, beginning, lines, whole = hashlib.sha256(), 0, b"", "", 0, 0
-    with opened(location) as octets:
+    with open_location(location) as octets:
         while block := octets.read(min(BLOCK, length - size) if size < length else BLOCK):
             digest.update(block)
             start += block[: BLOCK - len(start)]
@@ -224,9 +226,9 @@ def _misshapen(head: bytes, entity: str) -> str | None:
     """Say why the first lines cannot be the entity's; None when some of them can."""
     if not head.strip(b"\xef\xbb\xbf\r\n"):
         return "it is empty"
+    lines = head.split(b"\n", PROBED_LINES)[:PROBED_LINES]
+    if any(map(_FIELDS[entity], lines)):
+        return None  # a line with a zero byte is a line that breaks a rule, wherever it is
     if b"\0" in head:
         return "it is binary, not text"
-    lines = head.split(b"\n", PROBED_LINES)[:PROBED_LINES]
-    if not any(map(_FIELDS[entity], lines)):
-        return f"none of its first {len(lines)} lines has the fields of {entity} separated by |"
-    return None
+    return f"none of its first {len(lines)} lines has the fields of {entity} separated by |"

@@ -1,33 +1,33 @@
 """Objects of an S3 store by their addresses, s3://bucket/key: read, list, write, remove.
 
-obstore is Python around the client that delta-rs and Sail have inside: what a store does for it, it does for them.
 Where the store is, and who asks, is in the AWS_* variables that `load_settings` sets.
 """
 
 import errno
-import os
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cache
+from http import HTTPStatus
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import S3Store
+from lakehouse.storage.object_client import (
+    NO_STORE,
+    PATIENCE,
+    SCHEME,
+    Place,
+    ask,
+    do_at_once,
+    object_errors,
+    place_of,
+    status_of,
+)
 
 if TYPE_CHECKING:
-    from obstore import BytesStream, GetOptions
+    from botocore.response import StreamingBody
 
-SCHEME = "s3://"
 CHUNK = 1 << 20
 BUFFER = 1 << 16
-ASKED = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-PATIENCE = timedelta(seconds=60)  # as long as a store may take to start again
-REFUSALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "InvalidTokenId")
 
 
 class Found(NamedTuple):
@@ -42,99 +42,102 @@ def is_address(name: str) -> bool:
     return name.startswith(SCHEME)
 
 
-def opened(location: str, start: int = 0) -> BufferedReader:
+def open_location(location: str, start: int = 0) -> BufferedReader:
     """Open a file or an object for reading from a byte on; errors: OSError.
 
-    An object is read in one request: another put under its address meanwhile does not show.
+    An object is read as it was when it was opened: another put under its address meanwhile does not show, or is an
+    error where the store breaks off.
     """
     if not is_address(location):
         file = open(location, "rb")  # noqa: SIM115  # whoever asked closes it
         file.seek(start)
         return file
-    store, key = located(location)
-    options: GetOptions = {"range": {"offset": start}} if start else {}
-    with told(location):
-        return BufferedReader(_Stream(location, start, obstore.get(store, key, options=options).stream(CHUNK)), BUFFER)
+    return BufferedReader(_Content(location, start), BUFFER)
 
 
-def listed(address: str) -> list[Found]:
+def list_objects(address: str) -> list[Found]:
     """List the objects under an address, by their keys; errors: OSError."""
-    store, prefix = located(address.rstrip("/") + "/")
-    with told(address):
-        found = [one for some in obstore.list(store, prefix) for one in some]
-    return sorted(Found(one["path"].removeprefix(prefix), one["size"]) for one in found)
+    place = place_of(address.rstrip("/") + "/")
+    with object_errors(address):
+        found = [one for page in pages_of(place, address) for one in page.get("Contents", ())]
+    return sorted(Found(one["Key"].removeprefix(place.key), one["Size"]) for one in found)
+
+
+def pages_of(
+    place: Place, address: str, patience: timedelta = PATIENCE, at_most: int = 1_000
+) -> Iterator[dict[str, Any]]:
+    """List what is under a place, page by page, so many in each; errors: OSError where no store answers, botocore's."""
+    asked = {"Bucket": place.bucket, "Prefix": place.key, "MaxKeys": at_most}
+    while True:
+        page = ask(lambda: place.client.list_objects_v2(**asked), patience)
+        if "Name" not in page:  # a list says which bucket it is of; other XML reads as an empty one
+            raise OSError(errno.EIO, NO_STORE, address)
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        asked["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def put(address: str, content: bytes) -> None:
     """Write an object: readers see the old one or the new one, whole; errors: OSError."""
-    store, key = located(address)
-    with told(address):
-        obstore.put(store, key, content)
+    client, bucket, key = place_of(address)
+    with object_errors(address):
+        ask(lambda: client.put_object(Bucket=bucket, Key=key, Body=content))
 
 
 def share(file: Path, address: str) -> None:
     """Write a file, named by its content, as an object, unless it is there already; errors: OSError."""
-    store, key = located(address)
-    with told(address), suppress(AlreadyExistsError):
-        obstore.put(store, key, file, mode="create", use_multipart=False)
+    place = place_of(address)
+    with object_errors(address):
+        create(place, file.read_bytes())
+
+
+def create(place: Place, content: bytes, patience: timedelta = PATIENCE, *, is_harmless: bool = True) -> bool:
+    """Write an object unless there is one; say whether it was written. Errors: botocore's."""
+    from botocore.exceptions import ClientError
+
+    client, bucket, key = place
+
+    def put_if_none_match() -> object:
+        return client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+
+    try:
+        ask(put_if_none_match, patience, is_harmless=is_harmless)
+    except ClientError as error:
+        if status_of(error) != HTTPStatus.PRECONDITION_FAILED:
+            raise
+        return False
+    return True
 
 
 def remove(address: str, keys: Iterable[str]) -> None:
-    """Remove objects under an address; those that are gone are no error. Errors: OSError."""
-    store, prefix = located(address.rstrip("/") + "/")
-    wanted = [prefix + key for key in keys]
-    with told(address):
-        if wanted:
-            obstore.delete(store, wanted)
+    """Remove objects under an address; those that are gone are no error. Errors: OSError.
+
+    One by one, some at once: not every store removes many in one request.
+    """
+    place = place_of(address.rstrip("/") + "/")
+    with object_errors(address):
+        do_at_once(lambda key: delete(place._replace(key=place.key + key)), keys)
 
 
-def located(address: str, patience: timedelta = PATIENCE) -> tuple[S3Store, str]:
-    """Give the store of an address and the key in it; requests are repeated for so long while nothing answers."""
-    bucket, _, key = address.removeprefix(SCHEME).partition("/")
-    return _store(bucket, patience, *(os.environ.get(name, "") for name in ASKED)), key
+def delete(place: Place, patience: timedelta = PATIENCE) -> None:
+    """Remove an object; errors: botocore's."""
+    client, bucket, key = place
+    ask(lambda: client.delete_object(Bucket=bucket, Key=key), patience)
 
 
-@contextmanager
-def told(address: str) -> Iterator[None]:
-    """Turn what the store says into an OSError that says it in a few words."""
-    try:
-        yield
-    except NotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "there is no such object", address) from None
-    except BaseError as error:
-        raise OSError(errno.EIO, reason_of(error), address) from None
+class _Content(RawIOBase):
+    """What an object holds from a byte on, as a file.
 
+    Where the store breaks off, it is asked for the rest of the same content: of another it says that it is another.
+    """
 
-def reason_of(error: BaseError) -> str:
-    """Say in a few words why a request failed."""
-    said = str(error).partition("\n\nDebug source")[0]
-    code = re.search(r"<Code>(\w+)</Code>", said)
-    if code and code[1] == "NoSuchBucket":
-        return "there is no such bucket"
-    if code and code[1] in REFUSALS:
-        return f"it refuses the user or the secret ({code[1]})"
-    if code:
-        return f"it answers {code[1]}"
-    if "error sending request" in said:
-        return "nothing answers there"
-    return " ".join(said.split())[:300]
+    _body: "StreamingBody | None" = None
 
-
-@cache
-def _store(bucket: str, patience: timedelta, endpoint: str, *_user: str) -> S3Store:
-    """Make the client of a bucket, from the environment; for each endpoint and user its own."""
-    return S3Store(
-        bucket,
-        client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=3)},
-        retry_config={"retry_timeout": patience, "max_retries": 30},
-    )
-
-
-class _Stream(RawIOBase):
-    """The chunks of an object, from a byte on, as a file."""
-
-    def __init__(self, location: str, start: int, chunks: "BytesStream") -> None:
-        self._location, self._at, self._chunks, self._rest = location, start, chunks, memoryview(b"")
+    def __init__(self, location: str, start: int) -> None:
+        self._location, self._place, self._at, self._etag = location, place_of(location), start, ""
+        with object_errors(location):
+            self._body = ask(self._get)
 
     def readable(self) -> bool:
         return True
@@ -143,13 +146,34 @@ class _Stream(RawIOBase):
         return self._at
 
     def readinto(self, into: "memoryview[int]") -> int:  # type: ignore[override]  # any buffer, of which this is one
-        while not self._rest:
-            with told(self._location):
-                chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        taken, self._rest = self._rest[: len(into)], self._rest[len(into) :]
-        into[: len(taken)] = taken
-        self._at += len(taken)
-        return len(taken)
+        with object_errors(self._location):
+            read: int = ask(lambda: self._read(into))
+        self._at += read
+        return read
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(CHUNK) or b"", b""))
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        super().close()
+
+    def _read(self, into: "memoryview[int]") -> int:
+        if self._body is None:
+            self._body = self._get()
+        try:
+            return int(self._body.readinto(into))
+        except Exception:
+            self._body.close()
+            self._body = None
+            raise
+
+    def _get(self) -> "StreamingBody":
+        same = {"IfMatch": self._etag} if self._etag else {}
+        part = {"Range": f"bytes={self._at}-"} if self._at else {}
+        answer = self._place.client.get_object(Bucket=self._place.bucket, Key=self._place.key, **same, **part)
+        if "ETag" not in answer:
+            raise OSError(errno.EIO, NO_STORE, self._location)
+        self._etag = answer["ETag"]
+        return answer["Body"]

@@ -1,18 +1,17 @@
 """Whether an object store can be trusted with a lakehouse: that it answers, and that it keeps what Delta relies on."""
 
-import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from secrets import token_hex
 from threading import Barrier
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import S3Store
-
 from lakehouse.errors import ServiceDown, UnsafeStore
-from lakehouse.storage.objects import located, reason_of
+from lakehouse.settings import object_store_access
+from lakehouse.storage.object_client import Place, object_errors, place_of
+from lakehouse.storage.objects import create, delete, pages_of
 
 PATIENCE = timedelta(seconds=8)
 WRITERS = 8
@@ -23,13 +22,10 @@ PROBES = "_probes"
 def reach(address: str) -> None:
     """Make sure, once, that a store answers for an address: whoever waits on a wrong one waits for minutes.
 
-    Errors: ServiceDown, within `PATIENCE`.
+    Errors: ServiceDown, when it has not answered for `PATIENCE`.
     """
-    store, prefix = located(address.rstrip("/") + "/", PATIENCE)
-    try:
-        next(iter(obstore.list(store, prefix, chunk_size=1)), None)
-    except BaseError as error:
-        raise _down(address, error) from None
+    with _store_errors(address):
+        next(pages_of(place_of(address.rstrip("/") + "/", PATIENCE), address, PATIENCE, at_most=1))
 
 
 def probe(address: str) -> None:
@@ -37,44 +33,47 @@ def probe(address: str) -> None:
 
     Without that two runs could publish the same release. Errors: UnsafeStore naming what failed, ServiceDown.
     """
-    store, prefix = located(address.rstrip("/") + "/", PATIENCE)
-    folder = f"{prefix}{PROBES}/{token_hex(8)}/"
-    try:
-        _try(store, folder, address)
-        obstore.delete(store, [folder + key for key in ("first", "raced")])
-    except BaseError as error:
-        raise _down(address, error) from None
+    with _store_errors(address):
+        place = place_of(address.rstrip("/") + "/", PATIENCE)
+        folder = place._replace(key=f"{place.key}{PROBES}/{token_hex(8)}/")
+        first, raced = (folder._replace(key=folder.key + name) for name in ("first", "raced"))
+        _try(folder, first, raced, address)
+        for one in (first, raced):
+            delete(one, PATIENCE)
 
 
-def _try(store: S3Store, folder: str, address: str) -> None:
-    first = [_is_created(store, f"{folder}first") for _ in range(2)]
-    if first != [True, False]:
-        found = "it wrote over an object that was to be created" if first[0] else "it did not create a new object"
+def _try(folder: Place, first: Place, raced: Place, address: str) -> None:
+    created = [_is_created(first) for _ in range(2)]
+    if created != [True, False]:
+        found = "it wrote over an object that was to be created" if created[0] else "it did not create a new object"
         raise UnsafeStore(address, f"{found} (PUT with If-None-Match)")
     together = Barrier(WRITERS)
 
     def race() -> bool:
         together.wait()
-        return _is_created(store, f"{folder}raced")
+        return _is_created(raced)
 
     with ThreadPoolExecutor(WRITERS) as writers:
         winners = sum(one.result() for one in [writers.submit(race) for _ in range(WRITERS)])
     if winners != 1:
         raise UnsafeStore(address, f"of {WRITERS} writers creating one object {winners} won (PUT with If-None-Match)")
-    seen = {one["path"] for some in obstore.list(store, folder) for one in some}
-    if seen != {f"{folder}first", f"{folder}raced"}:
+    seen = {one["Key"] for page in pages_of(folder, address, PATIENCE) for one in page.get("Contents", ())}
+    if seen != {first.key, raced.key}:
         raise UnsafeStore(address, f"of 2 objects written it lists {len(seen)} (list after write)")
 
 
-def _is_created(store: S3Store, key: str) -> bool:
+def _is_created(place: Place) -> bool:
+    """Create an object; asked twice, a store would rightly refuse what came of the first request."""
+    return create(place, token_hex(8).encode(), PATIENCE, is_harmless=False)
+
+
+@contextmanager
+def _store_errors(address: str) -> Iterator[None]:
+    """Turn what goes wrong with a store into one sentence that names it."""
     try:
-        obstore.put(store, key, token_hex(8).encode(), mode="create", use_multipart=False)
-    except AlreadyExistsError:
-        return False
-    return True
-
-
-def _down(address: str, error: BaseError) -> ServiceDown:
-    where = os.environ.get("AWS_ENDPOINT_URL", "AWS")
-    remedy = "Check MINIO_ENDPOINT, MINIO_ACCESS_KEY, MINIO_SECRET_KEY and the bucket."
-    return ServiceDown("The object store", where, f"{reason_of(error)} ({address})", remedy)
+        with object_errors(address):
+            yield
+    except OSError as error:
+        where = object_store_access().endpoint or "AWS"
+        remedy = "Check MINIO_ENDPOINT, MINIO_ACCESS_KEY, MINIO_SECRET_KEY and the bucket."
+        raise ServiceDown("The object store", where, f"{error.strerror} ({address})", remedy) from None

@@ -22,9 +22,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from lakehouse.errors import BrokenContract, StorageFailed, WrongUse
+from lakehouse.settings import object_store_access
 from lakehouse.storage import delta_log
 from lakehouse.storage.durable import durable
-from lakehouse.storage.objects import SCHEME, is_address
+from lakehouse.storage.object_client import SCHEME
+from lakehouse.storage.objects import is_address
 from lakehouse.storage.probe import probe, reach
 from lakehouse.table import Table
 
@@ -238,7 +240,7 @@ class Storage:
         uri = self.uri(table)
         if not is_address(uri):
             return SubTreeFileSystem(uri, LocalFileSystem())
-        return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(os.environ.get("AWS_ENDPOINT_URL", "")))
+        return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(object_store_access().endpoint))
 
     def _hold_to_readable(self, table: Table) -> None:
         """See that a table that is not there is not just out of sight; errors: PermissionError."""

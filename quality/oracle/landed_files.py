@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.sources.landing import Delivery
-from lakehouse.storage.objects import opened
+from lakehouse.storage.objects import open_location
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -180,7 +180,7 @@ def read_bronze(connection: "DuckDBPyConnection", batches: Iterable[pa.RecordBat
 def is_there(delivery: Delivery) -> bool:
     """Say whether the file still begins with the bytes that were admitted."""
     digest = hashlib.sha256()
-    with suppress(OSError), opened(delivery.location) as file:
+    with suppress(OSError), open_location(delivery.location) as file:
         for octets in _pieces(file, delivery.bytes):
             digest.update(octets)
     return digest.hexdigest() == delivery.sha256
@@ -231,7 +231,7 @@ def _blocks(deliveries: Iterable[Delivery]) -> Iterator[Block]:
     """Give whole lines of files, a MiB at a time, with how many lines came before."""
     for delivery in deliveries:
         before = 0
-        with opened(delivery.location) as file:
+        with open_location(delivery.location) as file:
             for octets in _pieces(file, delivery.bytes):
                 yield Block(delivery.source_id, before, octets, not octets.translate(None, PLAIN))
                 before += octets.count(b"\n")

@@ -5,7 +5,6 @@ in the order of the requests. `main` is the child's: JSON lines in, JSON lines o
 that nothing is left over when the parent is killed.
 """
 
-import gc
 import json
 import os
 import sys
@@ -21,9 +20,9 @@ from subprocess import PIPE, Popen, TimeoutExpired
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
-from lakehouse.deferred import absent, deferred
 from lakehouse.errors import LakehouseError, ServiceDown
 from quality.ledger.recount import Count, count_lines, recount
+from quality.suites.imports import import_suites
 from quality.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class _Child:
     """What the process keeps between requests."""
 
     def __init__(self) -> None:
-        self.imports = threading.Thread(target=_import_suites, daemon=True)
+        self.imports = threading.Thread(target=import_suites, daemon=True)
         self.session: SparkSession | None = None
         self.results: dict[str, ExpectationSuiteValidationResult] = {}
 
@@ -243,22 +242,11 @@ def _recount(location: str, until: int) -> Count:
     if "://" not in location:
         return recount(location, until)
     from lakehouse.settings import load_settings
-    from lakehouse.storage.objects import opened
+    from lakehouse.storage.objects import open_location
 
     load_settings()  # says where objects are, and who asks
-    with opened(location) as file:
+    with open_location(location) as file:
         return count_lines(file, until)
-
-
-def _import_suites() -> None:
-    deferred("altair", "scipy.stats")  # imported there for expectations not used here: a third of the time
-    absent("sqlalchemy", "pyspark.ml", "IPython")  # it does without where they are not installed: a fifth of the rest
-    gc.disable()  # the imports leave nothing to collect, and looking for it takes a fifth of their time
-    import quality.suites.suites  # noqa: F401  # imported here: it takes seconds, and recounts do not need it
-
-    gc.freeze()
-    gc.set_threshold(50_000)  # what suites leave is little; looking for it every 700 objects is not
-    gc.enable()
 
 
 def _receive(requests: SimpleQueue[dict[str, Any]]) -> None:

@@ -3,9 +3,16 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from itertools import chain
 from pathlib import Path
+
+import pyspark
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
+
+from infra.jars import jars
+from lakehouse.engine.spark_server import delta_jar
 
 PROJECT = Path(__file__).resolve().parents[2]
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -77,3 +84,21 @@ def test_the_lock_has_a_hash_for_every_package_and_no_address() -> None:
 def test_the_build_backend_is_the_locked_one() -> None:
     backend = DECLARED["build-system"]["requires"]
     assert backend == [r for r in DECLARED["dependency-groups"]["dev"] if distribution(r) == "setuptools"]
+
+
+def test_the_jar_of_delta_is_the_one_that_delta_spark_names() -> None:
+    builder = configure_spark_with_delta_pip(SparkSession.Builder())  # makes no session
+    assert builder._options == {"spark.jars.packages": delta_jar()}
+
+
+def test_the_jars_of_a_cluster_are_those_of_the_packages() -> None:
+    listed = [f"{jar.organisation}:{jar.name}:{jar.version}" for jar in jars()]
+    assert [one for one in listed if one.startswith("io.delta:")] == [
+        delta_jar(),
+        f"io.delta:delta-storage:{version('delta-spark')}",
+    ]
+    brought = (Path(pyspark.__file__).parent / "jars").glob("hadoop-client-api-*.jar")
+    hadoop = [file.stem.removeprefix("hadoop-client-api-") for file in brought]
+    assert [one for one in listed if one.startswith("org.apache.hadoop:")] == [
+        f"org.apache.hadoop:hadoop-aws:{release}" for release in hadoop
+    ]

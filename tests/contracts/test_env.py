@@ -46,7 +46,7 @@ def test_a_wrong_variable_is_named_with_what_it_must_be(monkeypatch: pytest.Monk
 
 
 def test_no_other_module_reads_a_setting() -> None:
-    reading = re.compile(rf"(getenv\(|environ\.get\(|environ\[)[\"']({'|'.join(map(str.upper, FIELDS))})[\"']")
+    reading = re.compile(rf"(getenv\(|environ\.get\(|environ\[)[\"']({'|'.join(map(str.upper, FIELDS))}|AWS_\w+)[\"']")
     files = [
         file for room in ("lakehouse", "quality", "flows", "deployments") for file in (PROJECT / room).rglob("*.py")
     ]

@@ -21,6 +21,7 @@ from tests.flows.command import answer, lakehouse
 
 PLAIN = ("run", "--no-prefect", "--min-rows-threshold", 1, "--source")
 OTHER_CODE = "import lakehouse.version as module; module.code_version = lambda: 'other'\n"
+UPDATED = "import lakehouse.version as module; module._hash_of_package = lambda: 'updated meanwhile'\n"
 GROUP = """
 from functools import partial
 from flows.report.events import Events
@@ -85,6 +86,15 @@ def test_one_group_upon_tables_of_other_code_is_refused(tmp_path: Path, source: 
     ran(home, source, "--no-checks")
     done(home, before=GROUP)
     assert len(answer(home, "releases")) == 3
+
+
+def test_a_checkout_that_changes_under_a_run_publishes_nothing(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    told = done(home, *PLAIN, source, "--no-checks", before=UPDATED, code=1)
+    assert "The code was changed while the run was under way" in told
+    assert "There is no release in" in done(home, "status", code=1)
+    done(home, *PLAIN, source, "--no-checks")
+    assert len(answer(home, "releases")) == 1
 
 
 def test_a_group_alone_makes_no_unchecked_release_a_verified_one(unchecked: Path) -> None:

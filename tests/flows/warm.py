@@ -177,6 +177,7 @@ def interrupted_at(step: str) -> Prepare:
 
 def _command(arguments: tuple[str, ...], env: dict[str, str], before: Prepare, said: tuple[str, str]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever began it may ignore interrupts
     for standard, file in enumerate(said, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
     os.environ.clear()

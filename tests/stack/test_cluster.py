@@ -14,8 +14,10 @@ import pytest
 from infra.stack import process, stack
 from infra.stack.process import members, running, will_say
 from infra.stack.spark import WORKERS
+from lakehouse.engine.session import running as running_engine
 from lakehouse.engine.session import start
 from lakehouse.errors import ServiceDown
+from lakehouse.releases.reader import open_release
 from lakehouse.settings import load_settings
 from lakehouse.sources.sample import write_sample
 from tests.flows.command import answer, lakehouse
@@ -78,6 +80,19 @@ def test_a_landing_a_day_more_and_a_correction_come_to_the_embedded_gold(
     assert all(row["difference"] == 0 for row in running_cluster.answer("ledger"))
     running_cluster.run()
     assert running_cluster.answer("releases")[-1]["release_id"] == 3
+
+
+def test_a_session_of_its_spark_reads_a_release_on_its_store(running_cluster: Cluster) -> None:
+    running_cluster.run()
+    clients = {name.lower(): value for name, value in running_cluster.plan.clients.items()}
+    chosen = ("minio_endpoint", "minio_access_key", "minio_secret_key", "spark_remote", "spark_remote_token")
+    settings = load_settings(**{name: clients[name] for name in chosen})
+    with open_release(clients["lakehouse_root"], 1) as opened, running_engine(settings) as engine:
+        for name in ("silver.receipts", "gold.sales_totals"):
+            rows = opened.arrow(name)
+            frame = opened.spark(engine.session, name)
+            assert frame.columns == rows.column_names
+            assert sorted(map(repr, frame.toArrow().to_pylist())) == sorted(map(repr, rows.to_pylist()))
 
 
 def test_nothing_listens_beyond_loopback_and_no_secret_is_told(running_cluster: Cluster) -> None:

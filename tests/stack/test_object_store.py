@@ -11,7 +11,7 @@ import pytest
 
 from lakehouse.errors import BadInput, LeaseTaken, ServiceDown, StorageFailed, UnsafeStore
 from lakehouse.exports.manifest import MANIFEST, Manifest, file_of
-from lakehouse.exports.objects import current, fetched, is_mirrored, mirrored
+from lakehouse.exports.objects import current, fetch, is_mirrored, mirror
 from lakehouse.exports.publish import sync_folder
 from lakehouse.ops import releases
 from lakehouse.releases.lease import take
@@ -21,7 +21,9 @@ from lakehouse.sources.landing import Delivery, transaction_files
 from lakehouse.sources.sample import write_sample
 from lakehouse.storage import durable
 from lakehouse.storage.data_files import remove, unneeded_files
-from lakehouse.storage.objects import listed, opened, put
+from lakehouse.storage.object_client import do_at_once
+from lakehouse.storage.objects import list_objects, open_location, put, share
+from lakehouse.storage.objects import remove as remove_objects
 from lakehouse.storage.probe import probe, reach
 from lakehouse.storage.tables import Storage
 from lakehouse.table import STRING, Column, Layer, Table
@@ -62,8 +64,8 @@ def test_a_folder_and_a_store_come_to_the_same_gold_day_by_day(tmp_path: Path, a
     both()
     shown = current(there["OUTPUT_PATH"])
     assert shown is not None and shown.release_id == 3
-    found = {one.key for one in listed(there["OUTPUT_PATH"])}
-    with opened(f"{there['OUTPUT_PATH']}/{shown.prefix}/manifest.json") as file:
+    found = {one.key for one in list_objects(there["OUTPUT_PATH"])}
+    with open_location(f"{there['OUTPUT_PATH']}/{shown.prefix}/manifest.json") as file:
         files = Manifest.model_validate_json(file.read()).files
     assert {f"{shown.prefix}/{path}" for path in files} < found
     assert {key.split("/")[1].split("-")[0] for key in found if "/" in key} == {"2", "3"}
@@ -117,19 +119,95 @@ def test_files_that_nobody_needs_are_found_and_removed(at_store: dict[str, str])
     remove(storage, made, found)
     assert unneeded_files(storage, made, [version], later) == {}
     assert storage.rows(made, version).to_pylist() == [{"name": "new"}]
-    assert not [one for one in listed(storage.uri(made)) if one.bytes == 0]
+    assert not [one for one in list_objects(storage.uri(made)) if one.bytes == 0]
 
 
 def test_an_object_is_read_from_a_byte_on(at_store: dict[str, str]) -> None:
     load_settings()
     content = bytes(range(256)) * 20_000
     put("s3://landing/bytes/some.bin", content)
-    with opened("s3://landing/bytes/some.bin") as whole, opened("s3://landing/bytes/some.bin", 3_000_000) as rest:
+    with (
+        open_location("s3://landing/bytes/some.bin") as whole,
+        open_location("s3://landing/bytes/some.bin", 3_000_000) as rest,
+    ):
         assert rest.tell() == 3_000_000
         assert rest.read(7) + rest.read() == content[3_000_000:]
         assert whole.read() == content
     with pytest.raises(FileNotFoundError):
-        opened("s3://landing/bytes/none.bin")
+        open_location("s3://landing/bytes/none.bin")
+
+
+def test_another_put_while_an_object_is_read_does_not_show(at_store: dict[str, str]) -> None:
+    load_settings()
+    content = bytes(range(256)) * 4_000
+    put("s3://landing/replaced/some.bin", content)
+    with open_location("s3://landing/replaced/some.bin") as file:
+        start = file.read(1_000)
+        put("s3://landing/replaced/some.bin", b"another")
+        assert start + file.read() == content
+
+
+def test_of_an_object_that_a_store_gives_up_for_another_nothing_is_mixed(at_store: dict[str, str]) -> None:
+    """MinIO breaks off what it still sends of an object that was put again; other stores send it to the end."""
+    load_settings()
+    content = bytes(range(256)) * 100_000
+    put("s3://landing/replaced/large.bin", content)
+    with open_location("s3://landing/replaced/large.bin") as file:
+        start = file.read(1_000)
+        put("s3://landing/replaced/large.bin", content[::-1])
+        try:
+            found: bytes | str = start + file.read()
+        except OSError as error:
+            found = error.strerror
+    assert found in (content, "another object was put there meanwhile")
+
+
+def test_what_is_shared_stays_as_it_is(tmp_path: Path, at_store: dict[str, str]) -> None:
+    load_settings()
+    for content in (b"first", b"second"):
+        (tmp_path / "file").write_bytes(content)
+        share(tmp_path / "file", "s3://lakehouse/shared/file")
+    with open_location("s3://lakehouse/shared/file") as file:
+        assert file.read() == b"first"
+
+
+def test_more_objects_than_a_store_lists_at_once_are_listed_and_removed(at_store: dict[str, str]) -> None:
+    load_settings()
+    keys = [f"{number:04} & more" for number in range(1_003)]
+    do_at_once(lambda key: put(f"s3://lakehouse/many/{key}", key.encode()), keys)
+    assert list_objects("s3://lakehouse/many") == [(key, len(key)) for key in keys]
+    remove_objects("s3://lakehouse/many", [*keys, "never there"])
+    assert list_objects("s3://lakehouse/many") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "address", "said"),
+    [
+        (
+            {"minio_secret_key": "not-the-secret"},
+            "s3://landing/one",
+            r"it refuses the user .*\(SignatureDoesNotMatch\)",
+        ),
+        ({"minio_access_key": "nobody"}, "s3://landing/one", r"it refuses the user .*\(InvalidAccessKeyId\)"),
+        ({}, "s3://nowhere/one", r"there is no such bucket|it refuses the user or the secret \(AccessDenied\)"),
+    ],
+    ids=["secret", "user", "bucket"],
+)
+def test_an_object_out_of_reach_is_told_in_a_few_words(
+    tmp_path: Path, at_store: dict[str, str], wrong: dict[str, str], address: str, said: str
+) -> None:
+    load_settings(**wrong)
+    (tmp_path / "file").touch()
+    for attempt in (
+        lambda: open_location(address),
+        lambda: list_objects(address),
+        lambda: put(address, b"content"),
+        lambda: share(tmp_path / "file", address),
+        lambda: remove_objects(address, ["key"]),
+    ):
+        with pytest.raises(OSError, match=said) as told:
+            attempt()
+        assert not isinstance(told.value, FileNotFoundError)
 
 
 def exports_of(folder: Path, number: int) -> Path:
@@ -148,7 +226,7 @@ def test_exports_cut_off_before_the_pointer_leave_the_earlier_ones(tmp_path: Pat
     load_settings()
     address = "s3://exports/cut-off"
     first, second = (exports_of(tmp_path / str(number), number) for number in (1, 2))
-    mirrored(first, address)
+    mirror(first, address)
 
     def cut(step: str, moment: str) -> None:
         if (step, moment) == ("point to the exports", "before"):
@@ -157,26 +235,26 @@ def test_exports_cut_off_before_the_pointer_leave_the_earlier_ones(tmp_path: Pat
     durable.watch(cut)
     try:
         with pytest.raises(KeyboardInterrupt):
-            mirrored(second, address)
+            mirror(second, address)
     finally:
         durable.watch(durable.nobody)
     for folder, number in ((None, 1), (second, 2)):
         if folder:
-            mirrored(folder, address)
+            mirror(folder, address)
         found = current(address)
         assert found is not None and found.release_id == number
-        with opened(f"{address}/{found.prefix}/totals.json") as file:
+        with open_location(f"{address}/{found.prefix}/totals.json") as file:
             assert file.read() == f'{{"release": {number}}}'.encode()
 
 
 def test_exports_that_are_objects_reach_a_front_end(tmp_path: Path, at_store: dict[str, str]) -> None:
     load_settings()
     address = "s3://exports/fetched"
-    with pytest.raises(BadInput, match="it has no exports"), fetched(address):
+    with pytest.raises(BadInput, match="it has no exports"), fetch(address):
         pass
     for number in (1, 2):
-        mirrored(exports_of(tmp_path / str(number), number), address)
-        with fetched(address) as folder:
+        mirror(exports_of(tmp_path / str(number), number), address)
+        with fetch(address) as folder:
             sync_folder(folder, tmp_path / "front")
         assert (tmp_path / "front" / "totals.json").read_text() == f'{{"release": {number}}}'
     assert not folder.exists()
@@ -187,14 +265,14 @@ def test_exports_that_were_damaged_are_written_again(tmp_path: Path, at_store: d
     load_settings()
     address = "s3://exports/damaged"
     folder = exports_of(tmp_path / "1", 1)
-    mirrored(folder, address)
+    mirror(folder, address)
     assert is_mirrored(folder, address)
     found = current(address)
     assert found is not None
     put(f"{address}/{found.prefix}/totals.json", damage)
     assert is_mirrored(folder, address) == (len(damage) == len(b'{"release": 1}'))
-    mirrored(folder, address)
-    with opened(f"{address}/{found.prefix}/totals.json") as file:
+    mirror(folder, address)
+    with open_location(f"{address}/{found.prefix}/totals.json") as file:
         assert file.read() == b'{"release": 1}'
 
 
@@ -222,7 +300,7 @@ def test_a_landing_lists_the_files_of_its_own_folder(at_store: dict[str, str]) -
 def test_a_real_store_can_be_trusted_and_nothing_is_left_of_the_probe(at_store: dict[str, str]) -> None:
     load_settings()
     probe("s3://lakehouse/probed")
-    assert listed("s3://lakehouse/probed") == []
+    assert list_objects("s3://lakehouse/probed") == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lakehouse.releases.pins import Change
 from lakehouse.releases.retention import Rule
 from lakehouse.settings import load_settings
 from lakehouse.sources.sample import write_sample
-from lakehouse.storage.objects import listed
+from lakehouse.storage.objects import list_objects
 from lakehouse.storage.tables import Storage
 from tests.flows import command
 
@@ -52,7 +52,7 @@ def test_releases_on_a_store_are_opened_side_by_side(tmp_path: Path, at_store: d
 def test_a_place_in_a_store_without_a_release_is_one_sentence_and_stays_empty(at_store: dict[str, str]) -> None:
     with pytest.raises(NothingPublished, match=r"There is no release in s3://lakehouse/never yet\. `lakehouse run`"):
         lakehouse.open("s3://lakehouse/never/")
-    assert listed("s3://lakehouse/never") == []
+    assert list_objects("s3://lakehouse/never") == []
     with pytest.raises(ServiceDown, match=r"^The object store at \S+ failed: .*s3://never/tables"):
         lakehouse.open("s3://never/tables")
 

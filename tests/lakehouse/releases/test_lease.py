@@ -42,7 +42,7 @@ import os, signal, lakehouse.storage.durable as durable
 def kill(step, moment):
     if (step, moment) == ("heartbeat", {moment!r}):
         os.kill(os.getpid(), signal.SIGKILL)
-durable.watched_by(kill)
+durable.watch(kill)
 time.sleep(10**6)
 """
 ROW: dict[str, object] = {

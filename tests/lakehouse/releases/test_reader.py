@@ -174,17 +174,17 @@ def test_at_every_step_of_a_run_one_release_is_seen_whole(shop: Shop, tmp_path: 
     seen: list[tuple[str, int, bool, int]] = []
     one_by_one = threading.Lock()
 
-    def watch(step: str, moment: str) -> None:
+    def look(step: str, moment: str) -> None:
         with one_by_one:
             opened = lakehouse.open(home / "tables")
             is_whole = fresh_digests(opened) == opened.release.digests
             seen.append((f"{moment} {step}", opened.release.release_id, is_whole, len(held.arrow("silver.receipts"))))
 
-    durable.watched_by(watch)
+    durable.watch(look)
     try:
         run_lakehouse(home, landing, **ASKED)
     finally:
-        durable.watched_by(durable.nobody)
+        durable.watch(durable.nobody)
     numbers = [number for _, number, _, _ in seen]
     assert (numbers[0], numbers[-1], numbers) == (2, 3, sorted(numbers))
     assert [moment for moment, *_, is_whole, _ in seen if not is_whole] == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lakehouse.kernels.growth import Grown
 from lakehouse.ops import sources
+from lakehouse.sources import landing
 from lakehouse.sources.admission import DELETED, Admission, admit, in_declared_columns, withdraw
 from lakehouse.sources.landing import READ, Delivery, Growth
 
@@ -401,3 +402,32 @@ def test_a_fingerprint_stays_with_its_source() -> None:
 def test_sources_of_earlier_code_are_read_as_declared() -> None:
     rows = after({"a": "X"}).rows
     assert in_declared_columns(rows.drop_columns(["carried_lines", "carried_bytes", "fingerprint"])) == rows
+
+
+def same_id() -> tuple[str, str]:
+    """Give two contents whose hashes begin with the same bytes, as many as an id has."""
+    seen: dict[int, str] = {}
+    for content in map(str, range(10_000)):
+        if (other := seen.setdefault(source(content), content)) != content:
+            return other, content
+    raise AssertionError("ids are too long to meet by trying")
+
+
+@pytest.mark.parametrize("path", ["a", "b"])
+def test_other_bytes_with_the_same_id_are_refused_by_name(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "ID_BYTES", 2)
+    first, second = same_id()
+    before = after({"a": first})
+    admission = admitted(before.rows, [of("a", first) if path != "a" else of("c", "X"), of(path, second)], "run 2")
+    refused = [row for row in admission.rows.to_pylist() if row["status"] == "rejected"]
+    assert [(row["path"], row["source_id"]) for row in refused] == [(path, 0)]
+    assert refused[0]["detail"].startswith("other bytes, those of a, have its id already")
+    assert source(first) in admission.current
+
+
+def test_of_two_new_files_with_the_same_id_the_second_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "ID_BYTES", 2)
+    first, second = same_id()
+    admission = after({"a": first, "b": second})
+    assert [(row["path"], row["status"]) for row in admission.rows.to_pylist()] == [("a", "current"), ("b", "rejected")]
+    assert [one.path for one in admission.rejected] == ["b"]
