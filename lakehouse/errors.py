@@ -1,5 +1,7 @@
 """The named failures. One root; each keeps its facts and says what was found, what was expected, what to do."""
 
+from collections.abc import Collection
+
 
 class LakehouseError(Exception):
     """Stand at the root of every failure the lakehouse names. Exit code 1."""
@@ -179,13 +181,37 @@ class BuildFailed(LakehouseError):
 
 
 class TooManyItemsets(LakehouseError):
-    """Receipts of which so few, or with so many products, hold the same that itemsets have no end. Exit code 1."""
+    """More itemsets than are kept: of few receipts, or of some that have many products in common. Exit code 1.
 
-    def __init__(self, receipts: int, least: int, most: int) -> None:
-        self.receipts, self.least, self.most = receipts, least, most
+    `together` are products that enough receipts hold all of; `baskets` is a sentence about these receipts, `remedy`
+    what else helps.
+    """
+
+    def __init__(
+        self,
+        among: str,
+        at_least: int,
+        most: int,
+        together: Collection[int] = (),
+        baskets: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.among, self.at_least, self.most, self.together = among, at_least, most, together
         super().__init__(
-            f"Among {receipts} receipts mined together more than {most} itemsets are held by {least} or more. "
-            "Ask for a higher min_support or a smaller max_itemset_size, or withdraw receipts with very many products."
+            f"Among {among} at least {at_least:,} itemsets are frequent, and {most:,} are the most that are kept. "
+            f"{baskets}Ask for a smaller --max-itemset-size or a higher --min-support{remedy}."
+        )
+
+
+class TooManyRules(LakehouseError):
+    """More rules than are kept; `smaller` is how many there are of itemsets below that size. Exit code 1."""
+
+    def __init__(self, size: int, most: int, smaller: int) -> None:
+        self.size, self.most, self.smaller = size, most, smaller
+        less = f"--max-itemset-size {size - 1}, with which they are {smaller:,}, or " if size > 2 else ""
+        super().__init__(
+            f"The itemsets of up to {size} products make more than {most:,} rules, which are the most that are kept. "
+            f"Ask for {less}a higher --min-confidence or --min-support."
         )
 
 

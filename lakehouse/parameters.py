@@ -20,7 +20,7 @@ class Parameters(BaseModel):
     n_clusters: int = Field(4, ge=2, le=20, description="Customer segments.")
     min_support: float = Field(0.005, ge=0.0001, le=1, description="Least share of receipts an itemset is in.")
     min_confidence: float = Field(0.2, ge=0, le=1, description="Least confidence of a rule.")
-    max_itemset_size: int = Field(3, ge=1, le=5, description="Most products of an itemset.")
+    max_itemset_size: int = Field(3, ge=1, le=20, description="Most products of an itemset.")
 
 
 def new_parameters(**given: object) -> Parameters:

@@ -31,7 +31,7 @@ RAISED = re.compile(r"^(RuntimeError: External error: )*(?P<kind>[A-Za-z_][\w.]*
 REASON_CHARACTERS, AGAIN = 300, "Run again, and report it if it stays."
 TOO_LARGE = "message larger than max"
 FEWER = (
-    "Of rules there are fewer with a higher min_support or min_confidence, "
+    "Of itemsets and rules there are fewer with a smaller max_itemset_size or a higher min_support or min_confidence, "
     "of decisions about lines when a file is delivered corrected."
 )
 MISREAD, MISREADINGS = "does not match the Python version at runtime", 4

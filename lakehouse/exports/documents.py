@@ -1,12 +1,16 @@
 """What all documents share: the snapshot they are made from, their types, the choice of the largest rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from lakehouse.kernels.product_sets import matrix_of, row_numbers
 
 
 class Release(Protocol):
@@ -55,13 +59,22 @@ def largest(rows: pa.Table, value: str, key: str, most: int) -> list[dict[str, A
     return chosen
 
 
-def leading(rows: pa.Table, value: str, most: int) -> list[dict[str, Any]]:
-    """Give the `most` rows of largest value and those that tie with the last, for a finer choice, in no order."""
+def leading(rows: pa.Table, values: Sequence[str], ties: Sequence[str], most: int) -> list[dict[str, Any]]:
+    """Give the `most` rows of largest values, in order; ties by ascending columns, which may be lists of products.
+
+    Millions of rows may tie: only those that are given become Python's.
+    """
     if rows.num_rows > most:
-        last = pc.select_k_unstable(rows, most, sort_keys=[(value, "descending")])
-        rows = rows.filter(pc.field(value) >= pc.min(rows[value].take(last)))
-    given: list[dict[str, Any]] = rows.to_pylist()
-    return given
+        last = pc.select_k_unstable(rows, most, sort_keys=[(values[0], "descending")])
+        rows = rows.filter(pc.field(values[0]) >= pc.min(rows[values[0]].take(last)))
+    keys = [-rows[name].to_numpy() for name in values] + [_rank(rows[name]) for name in ties]
+    chosen: list[dict[str, Any]] = rows.take(pa.array(np.lexsort(keys[::-1])[:most])).to_pylist()
+    return chosen
+
+
+def _rank(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    is_list = pa.types.is_list(column.type)
+    return row_numbers(matrix_of(column).rows) if is_list else np.asarray(column.to_numpy())
 
 
 def category_names(snapshot: Snapshot) -> dict[int, str]:

@@ -187,17 +187,8 @@ def product_associations(snapshot: Snapshot) -> ProductAssociations:
     columns = ["antecedent", "consequent", "confidence", "lift", "support"]
     rules = snapshot.rows("gold.association_rules", columns)
     itemsets = snapshot.rows("gold.itemsets", ["items", "receipts", "support"])
-    best = sorted(
-        (Rule(**row | {"consequent": [row["consequent"]]}) for row in leading(rules, "lift", MAX_RULES)),
-        key=lambda rule: (-rule.lift, -rule.confidence, rule.antecedent, rule.consequent),
-    )
-    frequent = sorted(
-        (
-            Itemset(items=row["items"], freq=row["receipts"], support=row["support"])
-            for row in leading(itemsets, "receipts", MAX_ITEMSETS)
-        ),
-        key=lambda itemset: (-itemset.freq, itemset.items),
-    )
+    best = leading(rules, ("lift", "confidence"), ("antecedent", "consequent"), MAX_RULES)
+    frequent = leading(itemsets, ("receipts",), ("items",), MAX_ITEMSETS)
     summary = AssociationsSummary(
         total_rules=rules.num_rows,
         total_itemsets=itemsets.num_rows,
@@ -206,7 +197,13 @@ def product_associations(snapshot: Snapshot) -> ProductAssociations:
     )
     return ProductAssociations(
         recommendation_type="product_associations",
-        data=AssociationsData(summary=summary, top_rules=best[:MAX_RULES], top_itemsets=frequent[:MAX_ITEMSETS]),
+        data=AssociationsData(
+            summary=summary,
+            top_rules=[Rule(**row | {"consequent": [row["consequent"]]}) for row in best],
+            top_itemsets=[
+                Itemset(items=row["items"], freq=row["receipts"], support=row["support"]) for row in frequent
+            ],
+        ),
         generated_at=snapshot.release.created_at,
     )
 

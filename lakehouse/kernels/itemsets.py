@@ -5,29 +5,32 @@ mining", 2000; Burdick et al., "MAFIA", 2001). Rare products come first, so that
 and bytes in which a prefix has no receipt are dropped before it is extended.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from lakehouse.errors import TooManyItemsets
+from lakehouse.kernels import bits
+from lakehouse.kernels.bits import Bits, Ints, bit_columns, columns_within, ints_of, offsets_of, popcounts
+from lakehouse.kernels.itemset_bounds import least_itemsets
 
-Ints = npt.NDArray[np.int64]
-Bits = npt.NDArray[np.uint64]
+Sets = npt.NDArray[np.int32]
+LookAhead = Callable[[int, npt.NDArray[np.uint32]], None]
 
-MOST_ITEMSETS = 5_000_000  # some 500 MB; of six months with 450 products there are 240,000
-_BLOCK_WORDS = 1 << 17
-_BLOCK_CELLS = 1 << 21
+MOST_ITEMSETS = 1_000_000  # of a month with 230 frequent products, up to five together, there are 860,000
+_FEW_WORDS = 1 << 15  # of all columns after a prefix: fewer are cheaper to extend many at a time
 
 
 class Found(NamedTuple):
     """Itemsets of one size: a row of places per set, and the receipts that hold each."""
 
-    sets: npt.NDArray[np.int32]
+    sets: Sets
     receipts: Ints
 
 
@@ -62,38 +65,49 @@ def mining_blocks(month_receipts: Mapping[str, int], min_support: float) -> dict
     return {month: block[0] for block in blocks for month in block}
 
 
-def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int) -> pa.Table:
+def frequent_itemsets(products: pa.ListArray, min_support: float, max_size: int, most: int = MOST_ITEMSETS) -> pa.Table:
     """Find every itemset of at most `max_size` products that `min_support` of the receipts hold.
 
     `products` has one list of ids per receipt, repeats allowed. Gives items list<int32> (ascending) and receipts
-    int64, ordered by size, then items. Errors: TooManyItemsets, when they are more than `MOST_ITEMSETS`.
+    int64, ordered by size, then items. Errors: TooManyItemsets, when they are more than `most`; where pairs of products
+    tell that, before any larger itemset is made.
     """
     least = min_count(min_support, len(products))
     coded = products.flatten().dictionary_encode()
-    known = _ints(coded.dictionary)
-    bought = np.bincount(_ints(coded.indices), minlength=len(known))
+    known = ints_of(coded.dictionary)
+    bought = np.bincount(ints_of(coded.indices), minlength=len(known))
     items = np.sort(known[bought >= least])
     columns = bit_columns(coded, offsets_of(products), items)
-    receipts = _popcounts(columns)
+    receipts = popcounts(columns)
     order = np.argsort(receipts, kind="stable")
     order = order[receipts[order] >= least]
     singles = Found(np.arange(len(order), dtype=np.int32)[:, None], receipts[order])
-    found = [singles] if len(order) and max_size > 0 else []
-    count = len(order)
-    for some in _longer((), np.arange(len(order)), columns[order], least, max_size - 1):
+    found: list[Found] = []
+    count = 0
+
+    def too_many(at_least: int, together: npt.NDArray[np.signedinteger[Any]]) -> TooManyItemsets:
+        return TooManyItemsets(f"{len(products):,} receipts", at_least, most, sorted(items[order[together]].tolist()))
+
+    def look_ahead(start: int, pairs: npt.NDArray[np.uint32]) -> None:
+        at_least, together = least_itemsets(receipts[order], pairs, start, least, max_size)
+        if at_least > most:
+            raise too_many(at_least, together)
+
+    longer = _longer((), np.arange(len(order)), columns[order], least, max_size - 1, look_ahead)
+    for some in chain([singles][:max_size], longer):
         found.append(some)
         count += len(some.sets)
-        if count > MOST_ITEMSETS:
-            raise TooManyItemsets(len(products), least, MOST_ITEMSETS)
+        if count > most:
+            raise too_many(count, some.sets[-1:].ravel())
     return _table(found, items[order])
 
 
 def count_itemsets(products: pa.ListArray, itemsets: pa.ListArray) -> Ints:
     """Count, for each of the `itemsets`, the receipts that hold all its products."""
     lengths, starts = np.diff(offsets_of(itemsets)), offsets_of(itemsets)[:-1]
-    items, index = np.unique(_ints(itemsets.flatten()), return_inverse=True)
+    items, index = np.unique(ints_of(itemsets.flatten()), return_inverse=True)
     columns = bit_columns(products.flatten().dictionary_encode(), offsets_of(products), items)
-    order = np.argsort(_popcounts(columns), kind="stable")
+    order = np.argsort(popcounts(columns), kind="stable")
     columns, index = columns[order], np.argsort(order)[index]
     counts = np.full(len(itemsets), len(products), np.int64)
     for size in np.unique(lengths[lengths > 0]):
@@ -104,12 +118,16 @@ def count_itemsets(products: pa.ListArray, itemsets: pa.ListArray) -> Ints:
     return counts
 
 
-def _longer(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, more: int) -> Iterator[Found]:
+def _longer(
+    prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, more: int, look_ahead: LookAhead | None = None
+) -> Iterator[Found]:
     """Extend a prefix by two items, and those it finds by further ones, `more` products after the first at most.
 
-    `columns` are those of the items, restricted to the prefix's receipts.
+    `columns` are those of the items, restricted to the prefix's receipts. `look_ahead` sees each band of counts first.
     """
     for start, counts in _pair_counts(columns) if more > 0 else ():
+        if look_ahead is not None:
+            look_ahead(start, counts)
         row, second = np.nonzero(counts >= least)
         first = row + start
         sets = np.empty((len(row), len(prefix) + 2), np.int32)
@@ -119,8 +137,39 @@ def _longer(prefix: tuple[int, ...], items: Ints, columns: Bits, least: int, mor
             ends = np.searchsorted(row, np.arange(len(counts) + 1))
             for i in np.flatnonzero(np.diff(ends) > 1):
                 after, by = second[ends[i] : ends[i + 1]], columns[start + i]
-                longer = (*prefix, int(items[start + i]))
-                yield from _longer(longer, items[after], _restricted(columns, after, by), least, more - 1)
+                longer, kept = (*prefix, int(items[start + i])), columns_within(columns, after, by)
+                if more > 2 and kept.size <= _FEW_WORDS:
+                    some = np.column_stack([np.tile(longer, (len(after), 1)), items[after]]).astype(np.int32)
+                    yield from _wider(some, np.zeros(len(after), np.int64), kept, least, more - 1)
+                else:
+                    yield from _longer(longer, items[after], kept, least, more - 1)
+
+
+def _wider(sets: Sets, parents: Ints, columns: Bits, least: int, more: int) -> Iterator[Found]:
+    """Extend sets by the last items of later ones with the same parent, and what is found likewise, `more` times.
+
+    Does what `_longer` does, but for many sets at a time: those whose columns are short. Sets of the same parent lie
+    together, their last items ascending.
+    """
+    later = np.searchsorted(parents, parents, "right") - np.arange(len(sets)) - 1
+    ends = np.cumsum(later)
+    begins = ends - later
+    start = 0
+    while start < len(sets):
+        room = begins[start] + max(1, bits.BLOCK_WORDS // max(1, columns.shape[1]))
+        end = max(start + 1, int(np.searchsorted(ends, room, "right")))
+        first = np.repeat(np.arange(start, end), later[start:end])
+        second = first + 1 + np.arange(len(first)) - (begins[first] - begins[start])
+        both = columns[first] & columns[second]
+        counts = np.bitwise_count(both).sum(axis=1, dtype=np.uint32)
+        kept = np.flatnonzero(counts >= least)
+        first, second = first[kept], second[kept]
+        found = np.column_stack([sets[first], sets[second, -1]])
+        yield Found(found, counts[kept].astype(np.int64))
+        if more > 1:
+            pairs = np.flatnonzero((np.diff(first, prepend=-1) == 0) | (np.diff(first, append=-1) == 0))
+            yield from _wider(found[pairs], first[pairs], both[kept[pairs]], least, more - 1)
+        start = end
 
 
 def _pair_counts(columns: Bits) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
@@ -130,14 +179,14 @@ def _pair_counts(columns: Bits) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
     counted together those left of the diagonal are for nothing: they are few among a quarter of what is left.
     """
     items, words = columns.shape
-    both = np.empty(max(words, min(_BLOCK_WORDS, items * columns.size)), np.uint64)
-    height = max(1, _BLOCK_CELLS // max(1, items))
+    both = np.empty(max(words, min(bits.BLOCK_WORDS, items * columns.size)), np.uint64)
+    height = max(1, bits.BLOCK_CELLS // max(1, items))
     for start in range(0, items - 1, height):
         counts = np.zeros((min(height, items - start), items), np.uint32)
         i = start
         while i < min(start + height, items - 1):
-            rows = max(1, min(start + height - i, (items - i) // 4, _BLOCK_WORDS // (max(1, words) * (items - i))))
-            step = max(1, _BLOCK_WORDS // max(1, words * rows))
+            rows = max(1, min(start + height - i, (items - i) // 4, bits.BLOCK_WORDS // (max(1, words) * (items - i))))
+            step = max(1, bits.BLOCK_WORDS // max(1, words * rows))
             for j in range(i + 1, items, step):
                 later = columns[j : j + step]
                 held = both[: rows * later.size].reshape(rows, *later.shape)
@@ -151,61 +200,17 @@ def _pair_counts(columns: Bits) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
 def _holding(columns: Bits, sets: Ints) -> Ints:
     """Count receipts per row of `sets` (column numbers, ascending in the row, rows in order)."""
     if sets.shape[1] == 1:
-        return _popcounts(columns)[sets[:, 0]]
+        return popcounts(columns)[sets[:, 0]]
     counts = np.empty(len(sets), np.int64)
     cuts = np.flatnonzero(np.diff(sets[:, 0])) + 1
     for start, end in zip([0, *cuts], [*cuts, len(sets)], strict=True):
         first, rest = columns[sets[start, 0]], sets[start:end, 1:]
         if rest.shape[1] == 1:
-            counts[start:end] = _popcounts(columns[rest[:, 0]], first)
+            counts[start:end] = popcounts(columns[rest[:, 0]], first)
         else:
             used, index = np.unique(rest, return_inverse=True)
-            counts[start:end] = _holding(_restricted(columns, used, first), index.reshape(rest.shape))
+            counts[start:end] = _holding(columns_within(columns, used, first), index.reshape(rest.shape))
     return counts
-
-
-def _restricted(columns: Bits, chosen: Ints, by: Bits) -> Bits:
-    """Give the `chosen` columns with only the receipts in `by`; bytes without any are dropped when they are many."""
-    octets = by.view(np.uint8)
-    held = np.flatnonzero(octets != 0)
-    if 3 * len(held) > 2 * len(octets):
-        return columns[chosen] & by
-    kept = np.zeros((len(chosen), -(-len(held) // 8) * 8), np.uint8)
-    np.take(columns[chosen].view(np.uint8), held, axis=1, out=kept[:, : len(held)], mode="clip")
-    kept[:, : len(held)] &= octets[held]
-    return kept.view(np.uint64)
-
-
-def _popcounts(columns: Bits, by: Bits | None = None) -> Ints:
-    """Count the bits of each column, of those also in `by`; in blocks that stay in the cache."""
-    counts = np.empty(len(columns), np.int64)
-    step = max(1, _BLOCK_WORDS // max(1, columns.shape[1]))
-    for start in range(0, len(columns), step):
-        block = columns[start : start + step] if by is None else columns[start : start + step] & by
-        counts[start : start + step] = np.bitwise_count(block).sum(axis=1, dtype=np.uint32)
-    return counts
-
-
-def bit_columns(coded: pa.DictionaryArray, offsets: Ints, items: Ints) -> Bits:
-    """Set bit r of row i where receipt r holds items[i] (ascending): one row per item, 64 receipts per word.
-
-    `coded` are all receipts' products on end, `offsets` where each receipt begins and ends.
-    """
-    known, codes = _ints(coded.dictionary), coded.indices.to_numpy()
-    row = np.full(len(known), len(items), np.int64)
-    _, here, there = np.intersect1d(known, items, assume_unique=True, return_indices=True)
-    row[here] = there
-    receipts = len(offsets) - 1
-    step = max(64, _BLOCK_CELLS // (len(items) + 1) // 64 * 64)
-    bits = np.zeros((len(items), -(-receipts // 64) * 8), np.uint8)
-    for start in range(0, receipts, step):
-        ends = offsets[start : start + step + 1]
-        cells = np.zeros((len(items) + 1, len(ends) - 1), np.bool_)
-        at = row[codes[ends[0] : ends[-1]]] * (len(ends) - 1)
-        cells.reshape(-1)[at + np.repeat(np.arange(len(ends) - 1), np.diff(ends))] = True
-        packed = np.packbits(cells[:-1], axis=1)
-        bits[:, start // 8 : start // 8 + packed.shape[1]] = packed
-    return bits.view(np.uint64)
 
 
 def _table(found: list[Found], items: Ints) -> pa.Table:
@@ -222,13 +227,3 @@ def _table(found: list[Found], items: Ints) -> pa.Table:
     offsets = np.append(0, np.cumsum(np.concatenate(sizes))).astype(np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
     return pa.table({"items": lists, "receipts": np.concatenate(receipts)})
-
-
-def offsets_of(lists: pa.ListArray) -> Ints:
-    """Give where each list begins and ends among the elements of all, from 0."""
-    offsets = _ints(lists.offsets)
-    return offsets - int(offsets[0])
-
-
-def _ints(column: pa.Array) -> Ints:
-    return np.asarray(column.to_numpy(), np.int64)

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakehouse.kernels.itemsets import bit_columns, offsets_of
-from lakehouse.kernels.rules import NOTHING, best_first, pad, unpad
+from lakehouse.kernels.bits import Bits, Ints, bit_columns, offsets_of
+from lakehouse.kernels.product_sets import NOTHING, Codes, Matrix, lists_of, matrix_of
+from lakehouse.kernels.rules import best_first
 
-Ints = npt.NDArray[np.int64]
-Bits = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 
+NO_RULE = -1
 _CUSTOMERS = 1 << 16
 _BLOCK_WORDS = 1 << 15
 _MATCH_BITS = (_BLOCK_WORDS * 64).bit_length()  # of the number of a match among those of a block
@@ -25,56 +25,48 @@ _MATCH_MASK = (1 << _MATCH_BITS) - 1
 
 @dataclass(frozen=True)
 class Scorer:
-    """Rules, best first, ready to be tried on customers; can be pickled."""
+    """Rules, best first, ready to be tried on customers; can be pickled, small enough to be sent to an engine."""
 
-    products: Ints  # the ids the rules speak of, ascending: P of them
-    needs: Ints  # per rule and place in its antecedent, position in `products`; P where there is none
-    gives: Ints  # per rule, position of its consequent
-    antecedents: pa.ListArray
+    products: Ints  # the ids the rules speak of, ascending
+    needs: Codes  # per rule, its antecedent as a row of a matrix of those products
+    gives: Codes  # per rule, place of its consequent among them
     confidence: Floats
     lift: Floats
 
 
 def scorer_of(rules: pa.Table) -> Scorer:
     """Prepare `rules` (antecedent, consequent, confidence, lift; in any order)."""
-    antecedent, consequent = pad(rules["antecedent"]), np.asarray(rules["consequent"].to_numpy(), np.int64)
+    antecedent, consequent = matrix_of(rules["antecedent"]), np.asarray(rules["consequent"].to_numpy(), np.int64)
     confidence, lift = rules["confidence"].to_numpy(), rules["lift"].to_numpy()
-    order = best_first(antecedent, consequent, confidence, lift)
-    antecedent, consequent = antecedent[order], consequent[order]
-    products = np.unique(np.append(antecedent[antecedent != NOTHING], consequent))
-    needs = np.where(antecedent == NOTHING, len(products), np.searchsorted(products, antecedent))
-    gives = np.searchsorted(products, consequent)
-    return Scorer(products, needs, gives, unpad(antecedent), confidence[order], lift[order])
-
-
-def customer_recommendations(
-    customer_id: pa.Int64Array, products: pa.ListArray, rules: pa.Table, per_customer: int = 5
-) -> pa.Table:
-    """Recommend to each customer the consequents, not yet bought, of rules whose antecedents are bought entirely.
-
-    `products` are the distinct products each customer has bought, `rules` as `association_rules` gives them. Gives
-    customer_id, rank (1, 2, ...), recommended_product_id, based_on list<int32> (the antecedent), confidence, lift.
-    The best rule counts for each consequent; ranked by lift, confidence (descending), consequent, size of the
-    antecedent, antecedent (ascending). Customers keep their order and do not depend on each other.
-    """
-    return recommendations(scorer_of(rules), customer_id, products, per_customer)
+    order = best_first(antecedent.rows, consequent, confidence, lift)
+    products = np.union1d(antecedent.products, consequent)
+    codes = np.arange(len(products) + 1, dtype=np.min_scalar_type(len(products)))
+    code = np.append(codes[:1], codes[1:][np.searchsorted(products, antecedent.products)])
+    gives = codes[np.searchsorted(products, consequent[order])]
+    return Scorer(products, code[antecedent.rows[order]], gives, confidence[order], lift[order])
 
 
 def recommendations(
     scorer: Scorer, customer_id: pa.Int64Array, products: pa.ListArray, per_customer: int = 5
 ) -> pa.Table:
-    """Do what `customer_recommendations` does, with prepared rules."""
+    """Recommend to each customer the consequents, not yet bought, of rules whose antecedents are bought entirely.
+
+    `products` are the distinct products each customer has bought. Gives customer_id, rank (1, 2, ...),
+    recommended_product_id, based_on list<int32> (the antecedent), confidence, lift.
+    The best rule counts for each consequent; ranked by lift, confidence (descending), consequent, size of the
+    antecedent, antecedent (ascending). Customers keep their order and do not depend on each other.
+    """
     starts = range(0, len(products), _CUSTOMERS)
     chosen = [_chosen_rules(scorer, products.slice(start, _CUSTOMERS), per_customer) for start in starts]
     rules = np.concatenate([np.empty((0, per_customer), np.int64), *chosen])
-    customer, place = np.nonzero(rules != NOTHING)
+    customer, place = np.nonzero(rules != NO_RULE)
     rule = rules[customer, place]
     return pa.table(
         {
             "customer_id": customer_id.take(pa.array(customer)),
             "rank": (place + 1).astype(np.int32),
             "recommended_product_id": scorer.products[scorer.gives[rule]].astype(np.int32),
-            "based_on": scorer.antecedents.take(pa.array(rule)),
+            "based_on": lists_of(Matrix(scorer.products, scorer.needs[rule])),
             "confidence": scorer.confidence[rule],
             "lift": scorer.lift[rule],
         }
@@ -85,29 +77,34 @@ def _chosen_rules(scorer: Scorer, products: pa.ListArray, per_customer: int) -> 
     """Give each customer's rules, best first: one row per customer, filled up with NOTHING."""
     bought = bit_columns(products.flatten().dictionary_encode(), offsets_of(products), scorer.products)
     wanting, everyone = ~bought, ~np.zeros((1, bought.shape[1]), np.uint64)
-    bought, waiting = np.concatenate([bought, everyone]), everyone[0]
-    chosen = np.full((len(products), per_customer), NOTHING, np.int64)
+    bought, waiting = np.concatenate([everyone, bought]), everyone[0]  # the row of a product is its code
+    chosen = np.full((len(products), per_customer), NO_RULE, np.int64)
     customers, held = np.arange(len(products)), np.zeros(len(products), np.int64)
     start = 0
     while start < len(scorer.gives) and len(customers):
         end = start + max(1, _BLOCK_WORDS // len(waiting))
-        matches = wanting[scorer.gives[start:end]] & waiting
-        for needed in scorer.needs[start:end].T:
-            matches &= bought[needed]
+        gives, needs = scorer.gives[start:end].astype(np.int64), scorer.needs[start:end]
+        matches = wanting[gives] & waiting
+        for needed in needs.T:
+            rows = np.flatnonzero(needed != NOTHING)
+            if 2 * len(rows) > len(needed):
+                matches &= bought[needed]
+            elif len(rows):
+                matches[rows] &= bought[needed[rows]]
         row, at = np.divmod(_set_bits(matches), len(waiting) * 64)
-        first = _first_per_consequent(at, scorer.gives[start + row], len(scorer.products))
-        rule, at = start + row[first], at[first]
+        first = _first_per_consequent(at, gives[row], len(scorer.products))
+        row, at = row[first], at[first]
         customer = customers[at]
         place = held[customer] + np.arange(len(at)) - np.searchsorted(at, at)
         held[customer] = place + 1
         kept = place < per_customer
-        chosen[customer[kept], place[kept]] = rule[kept]
-        _clear_bits(wanting, scorer.gives[rule] * len(waiting) * 64 + at)
+        chosen[customer[kept], place[kept]] = start + row[kept]
+        _clear_bits(wanting, gives[row] * len(waiting) * 64 + at)
         _clear_bits(waiting, at[place + 1 >= per_customer])
         if 3 * np.bitwise_count(waiting).sum() < 2 * len(customers):
             left = np.flatnonzero(held[customers] < per_customer)
             bought, wanting, customers = _narrowed(bought, left), _narrowed(wanting, left), customers[left]
-            waiting = bought[-1].copy()
+            waiting = bought[0].copy()
         start = end
     return chosen
 

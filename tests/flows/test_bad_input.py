@@ -37,7 +37,7 @@ def refused(home: Path, code: int, *arguments: object, **environment: str) -> st
         ("--min-support", "2", "min_support is 2.0: it must be less than or equal to 1"),
         ("--min-support", "nan", "min_support is nan"),
         ("--min-confidence", "-1", "min_confidence is -1.0: it must be greater than or equal to 0"),
-        ("--max-itemset-size", "9", "max_itemset_size is 9"),
+        ("--max-itemset-size", "21", "max_itemset_size is 21: it must be less than or equal to 20"),
         ("--min-rows-threshold", "-5", "min_rows_threshold is -5"),
         ("--max-quarantine-pct", "101", "max_quarantine_pct is 101"),
     ],

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.errors import TooManyItemsets
+from lakehouse.kernels import bits
 from lakehouse.kernels import itemsets as kernel
-from lakehouse.kernels.itemsets import count_itemsets, frequent_itemsets, min_count, mining_blocks
+from lakehouse.kernels.itemsets import MOST_ITEMSETS, count_itemsets, frequent_itemsets, min_count, mining_blocks
 from tests.reference import reference_receipts
 
 Found = dict[tuple[int, ...], int]
@@ -59,13 +60,54 @@ def test_a_product_twice_in_a_receipt_counts_once() -> None:
     assert found(lists([[4, 4, 6]]), 1.0) == {(4,): 1, (6,): 1, (4, 6): 1}
 
 
-def test_itemsets_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    baskets = lists([[1, 2, 3, 4]] * 3)
-    monkeypatch.setattr(kernel, "MOST_ITEMSETS", 14)  # of four products, up to three together
-    assert frequent_itemsets(baskets, 0.5, 3).num_rows == 14
-    monkeypatch.setattr(kernel, "MOST_ITEMSETS", 13)
-    with pytest.raises(TooManyItemsets, match=r"Among 3 receipts .* more than 13 itemsets are held by 2 or more"):
-        frequent_itemsets(baskets, 0.5, 3)
+def test_every_itemset_of_equal_baskets_is_found() -> None:
+    baskets = [list(range(1, 13))] * 1_000
+    table = frequent_itemsets(lists(baskets), 0.005, 20)
+    assert table.num_rows == 2**12 - 1
+    assert set(table["receipts"].to_pylist()) == {1_000}
+    assert table["items"].to_pylist() == [list(c) for size in range(1, 13) for c in combinations(range(1, 13), size)]
+
+
+def test_itemsets_of_up_to_eight_products_equal_those_of_counting_every_combination() -> None:
+    numbers = [k * k * 7_919 + k * 104_729 for k in range(4_000)]
+    baskets = [sorted({n % 97 % 13 for n in numbers[k * 20 : k * 20 + 6 + k % 15]}) for k in range(200)]
+    expected = {items: n for items, n in every_itemset(baskets, 8).items() if n >= 6}
+    assert {len(items) for items in expected} == set(range(1, 9))
+    assert found(lists(baskets), 0.03, 8) == expected
+
+
+@pytest.mark.parametrize(
+    ("baskets", "max_size", "at_least"),
+    [
+        ([[1, 2, 3, 4]] * 3, 3, 14),
+        ([list(range(300))] * 7 + [[301 + k] for k in range(1_200)], 3, 4_500_250),
+        ([list(range(20))] * 1_000, 20, 2**20 - 1),
+    ],
+)
+def test_too_many_itemsets_are_counted_before_they_are_made(
+    baskets: list[list[int]], max_size: int, at_least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(*_: object) -> None:
+        raise AssertionError("an itemset of more than two products was made")
+
+    monkeypatch.setattr(kernel, "columns_within", make)
+    with pytest.raises(TooManyItemsets, match=f"at least {at_least:,} itemsets") as refused:
+        frequent_itemsets(lists(baskets), 0.004, max_size, min(MOST_ITEMSETS, at_least - 1))
+    assert refused.value.together == baskets[0]
+
+
+@given(BASKETS, st.sampled_from([0.02, 0.1, 0.25]), st.integers(1, 8))
+def test_just_as_many_itemsets_as_are_allowed_are_found(
+    baskets: list[list[int]], min_support: float, max_size: int
+) -> None:
+    products, least = lists(baskets), min_count(min_support, len(baskets))
+    whole = frequent_itemsets(products, min_support, max_size)
+    assert frequent_itemsets(products, min_support, max_size, whole.num_rows).equals(whole)
+    for most in {whole.num_rows - 1, whole.num_rows // 2} if whole.num_rows else ():
+        with pytest.raises(TooManyItemsets) as refused:
+            frequent_itemsets(products, min_support, max_size, most)
+        assert most < refused.value.at_least <= whole.num_rows
+        assert count_itemsets(products, lists([list(refused.value.together)])).tolist()[0] >= least
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[], []]])
@@ -78,7 +120,7 @@ def test_itemsets_stop_at_the_largest_size() -> None:
     assert list(found(lists([[1, 2]]), 1.0, 1)) == [(1,), (2,)]
 
 
-@given(BASKETS, st.sampled_from([0.02, 0.1, 0.25, 0.5]), st.integers(1, 5))
+@given(BASKETS, st.sampled_from([0.02, 0.1, 0.25, 0.5]), st.integers(1, 8))
 def test_itemsets_equal_those_of_counting_every_combination(
     baskets: list[list[int]], min_support: float, max_size: int
 ) -> None:
@@ -110,11 +152,13 @@ def test_a_slice_is_read_as_a_slice(baskets: list[list[int]], start: int, length
 @settings(max_examples=25)
 @given(st.lists(st.lists(IDS, max_size=7), min_size=100, max_size=300))
 def test_blocks_of_the_work_do_not_show(baskets: list[list[int]]) -> None:
-    whole = found(lists(baskets), 0.02)
+    whole = found(lists(baskets), 0.02, 5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel, "_BLOCK_WORDS", 3)
-        patch.setattr(kernel, "_BLOCK_CELLS", 1)
-        assert found(lists(baskets), 0.02) == whole
+        patch.setattr(bits, "BLOCK_WORDS", 3)
+        patch.setattr(bits, "BLOCK_CELLS", 1)
+        assert found(lists(baskets), 0.02, 5) == whole
+        patch.setattr(kernel, "_FEW_WORDS", 0)
+        assert found(lists(baskets), 0.02, 5) == whole
         assert count_itemsets(lists(baskets), lists(whole)).tolist() == list(whole.values())
 
 

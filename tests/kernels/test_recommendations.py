@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from lakehouse.kernels import recommendations as kernel
 from lakehouse.kernels.distinct import distinct_lists, pairs_of
 from lakehouse.kernels.itemsets import frequent_itemsets
-from lakehouse.kernels.recommendations import customer_recommendations, recommendations, scorer_of
+from lakehouse.kernels.recommendations import recommendations, scorer_of
 from lakehouse.kernels.rules import association_rules
 from tests.reference import reference_receipts
 
 Rule = tuple[tuple[int, ...], int, float, float]
 
-ANTECEDENTS = st.sets(st.integers(0, 7), min_size=1, max_size=3).map(sorted)
+ANTECEDENTS = st.sets(st.integers(0, 7), min_size=1, max_size=7).map(sorted)
 QUARTERS = st.integers(1, 4).map(lambda n: n / 4)
 RULES = st.dictionaries(
     st.tuples(ANTECEDENTS.map(tuple), st.integers(0, 7)), st.tuples(QUARTERS, QUARTERS), max_size=60
@@ -35,6 +35,12 @@ def rules(rows: list[Rule]) -> pa.Table:
             "lift": pa.array(lift, pa.float64()),
         }
     )
+
+
+def customer_recommendations(
+    customer_id: pa.Int64Array, products: pa.ListArray, rules: pa.Table, per_customer: int = 5
+) -> pa.Table:
+    return recommendations(scorer_of(rules), customer_id, products, per_customer)
 
 
 def customers(owned: list[list[int]]) -> tuple[pa.Int64Array, pa.ListArray]:

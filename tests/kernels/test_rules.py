@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse.errors import TooManyRules
+from lakehouse.kernels import rules as kernel
 from lakehouse.kernels.itemsets import frequent_itemsets
-from lakehouse.kernels.rules import association_rules, pad, product_recommendations, unpad
+from lakehouse.kernels.rules import association_rules, product_recommendations
 from tests.reference import reference_receipts
 
 BASKETS = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), min_size=1, max_size=40)
@@ -86,20 +88,34 @@ def test_itemsets_of_one_product_make_no_rules() -> None:
 
 
 def test_an_itemset_without_its_subsets_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\[2\] is missing"):
+    with pytest.raises(ValueError, match="an itemset is missing"):
         association_rules(itemsets({(1,): 3, (1, 2): 2}), 3, 0.2)
 
 
-@given(BASKETS, st.integers(1, 4), st.sampled_from(["0.2", "0.3", "0.5", "0.6", "1"]))
+def test_more_rules_than_are_kept_are_refused_with_the_size_that_makes_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = frequent_itemsets(lists([[1, 2, 3, 4]] * 5), 0.5, 20)
+    assert association_rules(found, 5, 0.2).num_rows == 12 + 12 + 4
+    monkeypatch.setattr(kernel, "MOST_RULES", 27)
+    with pytest.raises(TooManyRules, match="--max-itemset-size 3, with which they are 24, or a higher --min-conf"):
+        association_rules(found, 5, 0.2)
+    monkeypatch.setattr(kernel, "MOST_RULES", 11)
+    with pytest.raises(TooManyRules, match=r"up to 2 products make more than 11 rules.* Ask for a higher --min-conf"):
+        association_rules(found, 5, 0.2)
+
+
+def test_only_rules_that_are_confident_enough_count_against_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = itemsets({(1,): 10, (2,): 30, (1, 2): 3})
+    monkeypatch.setattr(kernel, "MOST_RULES", 1)
+    assert association_rules(found, 100, 0.3).num_rows == 1
+    with pytest.raises(TooManyRules):
+        association_rules(found, 100, 0.1)
+
+
+@given(BASKETS, st.integers(1, 6), st.sampled_from(["0.2", "0.3", "0.5", "0.6", "1"]))
 def test_rules_equal_those_spelled_out(baskets: list[list[int]], max_size: int, min_confidence: str) -> None:
     found = frequent_itemsets(lists(baskets), 0.1, max_size)
     made = association_rules(found, len(baskets), float(min_confidence))
     assert made.to_pylist() == spelled_out(baskets, max_size, Fraction(min_confidence))
-
-
-@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=4)))
-def test_lists_survive_being_a_matrix(rows: list[list[int]]) -> None:
-    assert unpad(pad(lists(rows))).to_pylist() == rows
 
 
 def test_a_product_recommends_its_five_best_consequents() -> None:

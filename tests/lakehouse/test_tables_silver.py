@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.engine.session import Engine
+from lakehouse.errors import TooManyItemsets
 from lakehouse.frames.kernels import Earlier
 from lakehouse.parameters import Parameters
 from lakehouse.silver import customers
@@ -273,3 +274,48 @@ def test_months_are_mined_anew_only_when_they_are_touched_or_asked_for_otherwise
     assert [r for r in found if r["month"] == "2024-02"] == [r for r in before if r["month"] == "2024-02"]
     for asked in (Parameters(min_support=0.6, max_itemset_size=1), Parameters(min_support=0.9, max_itemset_size=2)):
         assert itemsets(engine, JANUARY + FEBRUARY, asked, earlier) == itemsets(engine, JANUARY + FEBRUARY, asked)
+
+
+def test_of_too_many_itemsets_the_receipts_are_named_that_have_them(engine: Engine) -> None:
+    orders = [
+        receipt("2024-02-05", 7, [*range(1, 21), *range(1, 21), *more]) | {"source_id": 8, "line_number": line}
+        for line, more in enumerate(([], [30], [40, 41], [30, 31]), 1)
+    ]
+    wholesale = {"entity": "transactions", "source_id": 8}
+    sources = [
+        {"source_id": 1, "path": "transactions/a.csv", "status": "current"},
+        wholesale | {"path": "transactions/orders.csv", "status": "current"},
+        wholesale | {"path": "transactions/again.csv", "status": "duplicate"},
+    ]
+    rows, asked = JANUARY + FEBRUARY + orders, Parameters(min_support=0.1, max_itemset_size=19)
+    with pytest.raises(TooManyItemsets) as refused:
+        built(engine, "silver.itemset_months", asked, receipts=rows, days=days_of(rows), sources=sources)
+    assert str(refused.value) == (
+        "Among the 44 receipts of 2024-01 to 2024-02 at least 1,048,574 itemsets are frequent, and 1,000,000 are the "
+        "most that are kept. The same 20 products are in 4 of them; the largest of these, line 3 of "
+        "transactions/orders.csv, has 22. Ask for a smaller --max-itemset-size or a higher --min-support, or "
+        "correct or withdraw transactions/orders.csv."
+    )
+
+
+MANY = [receipt("2024-03-05", k, [2, 3, 4, 5]) for k in range(20)]
+
+
+@pytest.mark.parametrize("untouched", [False, True])
+def test_all_months_together_have_so_many_itemsets_and_no_more_whichever_are_mined_anew(
+    engine: Engine, untouched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, asked = JANUARY + FEBRUARY + MANY, Parameters(min_support=0.95, max_itemset_size=3)
+    whole = itemsets(engine, rows, asked)
+    by_month = Counter(row["month"] for row in whole)
+    assert by_month == {
+        "2024-01": 3,
+        "2024-02": 3,
+        "2024-03": 14,
+    }  # March has more than a third, and takes what is left
+    earlier = earlier_of(engine, itemset_months.TABLE, whole, {"2024-03"}) if untouched else None
+    monkeypatch.setattr(itemset_months, "MOST_COUNTS", 20)
+    assert itemsets(engine, rows, asked, earlier) == whole
+    monkeypatch.setattr(itemset_months, "MOST_COUNTS", 19)
+    with pytest.raises(TooManyItemsets, match="Among the 60 receipts, in 3 blocks of months, at least 20 itemsets"):
+        itemsets(engine, rows, asked, earlier)

@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame
 
 from lakehouse.frames.kernels import map_partitions
 from lakehouse.gold.recommendations import association_rules
-from lakehouse.kernels.recommendations import customer_recommendations
+from lakehouse.kernels.recommendations import recommendations, scorer_of
 from lakehouse.silver import customers
 from lakehouse.table import BIGINT, DOUBLE, INT, INTS, Between, Column, Expression, Layer, Table
 
@@ -33,9 +33,9 @@ TABLE = Table(
 
 
 def build(rules: DataFrame, customers: DataFrame) -> DataFrame:
-    known = rules.toArrow()
+    scorer = scorer_of(rules.select("antecedent", "consequent", "confidence", "lift").toArrow())
 
     def score(rows: pa.Table) -> pa.Table:
-        return customer_recommendations(rows["customer_id"].combine_chunks(), rows["products"].combine_chunks(), known)
+        return recommendations(scorer, rows["customer_id"].combine_chunks(), rows["products"].combine_chunks())
 
     return map_partitions(customers.select("customer_id", "products"), score, TABLE)

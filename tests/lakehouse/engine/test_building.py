@@ -150,7 +150,8 @@ def test_more_than_the_engine_takes_at_once_is_told_in_a_sentence(context: Build
         raise PySparkException("CLIENT: Sent message larger than max (152322995 vs. 134217728)")
 
     with pytest.raises(
-        BuildFailed, match=r"it takes \(128 MiB\)\. Of rules there are fewer .* when a file is delivered corrected"
+        BuildFailed,
+        match=r"it takes \(128 MiB\)\. Of itemsets and rules there are fewer .* when a file is delivered corrected",
     ):
         refresh(context, replace(ENTRY(DAYS), build=build))
 

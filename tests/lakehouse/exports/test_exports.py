@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from lakehouse import catalog
 from lakehouse.errors import BadInput, StorageFailed, WrongUse
 from lakehouse.exports import analytics, clustering, folders, recommendations, summary
+from lakehouse.exports.documents import leading
 from lakehouse.exports.manifest import Manifest
 from lakehouse.exports.publish import GROUPS, schemas, sync_folder
 from lakehouse.exports.publish import publish as publish_groups
@@ -319,6 +320,19 @@ def test_rules_are_bounded_and_ties_at_the_end_are_by_product() -> None:
     data = recommendations.product_associations(with_rows(gold__association_rules=many)).data
     assert [r.antecedent for r in data.top_rules] == [[n] for n in range(2, 1002)]
     assert data.summary.total_rules == 1499
+
+
+def test_ties_are_ordered_by_products_as_lists_are() -> None:
+    some = [([2], 1), ([1, 3], 9), ([1], 3), ([1], 2), ([1, 2, 9], 4), ([10], 1)]
+    alike = rows("antecedent consequent confidence lift support", *((a, c, 0.5, 2.0, 0.1) for a, c in some))
+    data = recommendations.product_associations(with_rows(gold__association_rules=alike)).data
+    assert [(r.antecedent, r.consequent) for r in data.top_rules] == [(a, [c]) for a, c in sorted(some)]
+
+
+def test_of_rows_that_all_tie_no_more_are_given_than_are_listed() -> None:
+    alike = pa.table({"items": [[n % 7, n] for n in range(5_000, 7, -1)], "receipts": [5] * 4_993})
+    given = leading(alike, ("receipts",), ("items",), 3)
+    assert [row["items"] for row in given] == [[0, 14], [0, 21], [0, 28]]
 
 
 @pytest.mark.parametrize("snapshot", [SNAPSHOT, Snapshot({})], ids=["some rows", "no rows"])
