@@ -9,7 +9,7 @@ import lakehouse
 from flows.commands import reading
 from flows.commands.output import print_table
 from lakehouse.errors import NotFound, WrongUse
-from lakehouse.kernels.receipts import MAX_INT
+from lakehouse.kernels.receipt_rules import MAX_INT
 from lakehouse.ops.quarantine import RULES, STATUSES
 from lakehouse.settings import load_settings
 

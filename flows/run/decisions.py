@@ -11,7 +11,7 @@ from flows.run.changes import Changes, Decision, inputs_hash_of
 from flows.run.request import MAIN_FLOW, RunRequest, require_text
 from lakehouse.errors import WrongUse
 from lakehouse.kernels.decisions import RULES
-from lakehouse.kernels.receipts import Refusal
+from lakehouse.kernels.receipt_rules import Refusal
 from lakehouse.ops import corrections
 from lakehouse.releases import release
 from lakehouse.releases.release import Snapshot

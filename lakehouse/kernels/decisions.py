@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.kernels.receipts import Refusal, read_line, refused_receipts
-from lakehouse.kernels.reference import (
+from lakehouse.kernels.receipt_rules import Refusal, read_line, refused_receipts
+from lakehouse.kernels.reference_rules import (
     read_category,
     read_product_category,
     refused_categories,

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakehouse.kernels.association_rules import best_first
 from lakehouse.kernels.bits import Bits, Ints, bit_columns, offsets_of
 from lakehouse.kernels.product_sets import NOTHING, Codes, Matrix, lists_of, matrix_of
-from lakehouse.kernels.rules import best_first
 
 Floats = npt.NDArray[np.float64]
 

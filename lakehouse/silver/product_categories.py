@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame
 from lakehouse.bronze import product_categories
 from lakehouse.frames.kernels import map_whole
 from lakehouse.kernels.decisions import apply_decisions, last_decisions
-from lakehouse.kernels.reference import accepted_product_categories
+from lakehouse.kernels.reference_rules import accepted_product_categories
 from lakehouse.ops import corrections
 from lakehouse.table import BOOLEAN, INT, Between, Column, Layer, Table
 

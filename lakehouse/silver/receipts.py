@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame
 from lakehouse.bronze import transactions
 from lakehouse.frames.kernels import map_batches
 from lakehouse.kernels.decisions import apply_decisions, last_decisions
-from lakehouse.kernels.receipts import accepted_receipts
+from lakehouse.kernels.receipt_rules import accepted_receipts
 from lakehouse.ops import corrections
 from lakehouse.table import BIGINT, DATE, INT, INTS, STRING, Between, Column, Expression, Layer, ReplaceSources, Table
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.kernels.lines import numbered_lines
-from lakehouse.kernels.receipts import accepted_receipts
+from lakehouse.kernels.receipt_rules import accepted_receipts
 from lakehouse.sources.landing import Delivery
 from lakehouse.storage.objects import open_location
 

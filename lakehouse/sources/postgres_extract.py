@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from lakehouse.errors import BadInput
-from lakehouse.kernels.reference import HEADER
+from lakehouse.kernels.reference_rules import HEADER
 from lakehouse.ops.sources import REFERENCE
 from lakehouse.postgres.connection import Connection, address, connection
 from lakehouse.settings import Settings

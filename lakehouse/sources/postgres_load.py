@@ -12,8 +12,8 @@ from psycopg import sql
 
 from lakehouse.errors import BadInput
 from lakehouse.kernels.lines import text_of
-from lakehouse.kernels.receipts import Receipt, Refusal, read_line
-from lakehouse.kernels.reference import HEADER, Category, read_category, read_product_category
+from lakehouse.kernels.receipt_rules import Receipt, Refusal, read_line
+from lakehouse.kernels.reference_rules import HEADER, Category, read_category, read_product_category
 from lakehouse.postgres.connection import Connection, connection
 from lakehouse.settings import Settings
 from lakehouse.sources.landing import csv_files, writable

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.kernels.decisions import Decision, apply_decisions, in_quarantine, last_decisions
-from lakehouse.kernels.receipts import accepted_receipts
+from lakehouse.kernels.receipt_rules import accepted_receipts
 
 GOOD, BAD, BETTER = "2024-01-02|101|17|4 9", "2024-02-30|101|17|4 9", "2024-02-29|101|17|4 9 9"
 BROKEN = "bad_date", "'2024-02-30' is no date YYYY-MM-DD"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.kernels import recommendations as kernel
+from lakehouse.kernels.association_rules import association_rules
 from lakehouse.kernels.distinct import distinct_lists, pairs_of
 from lakehouse.kernels.itemsets import frequent_itemsets
 from lakehouse.kernels.recommendations import recommendations, scorer_of
-from lakehouse.kernels.rules import association_rules
 from tests.reference import reference_receipts
 
 Rule = tuple[tuple[int, ...], int, float, float]

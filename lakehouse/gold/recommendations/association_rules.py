@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 from lakehouse.frames.kernels import map_whole
 from lakehouse.gold.recommendations import itemsets
-from lakehouse.kernels.rules import association_rules
+from lakehouse.kernels.association_rules import association_rules
 from lakehouse.parameters import Parameters
 from lakehouse.silver import sales_days
 from lakehouse.table import BIGINT, DOUBLE, INT, INTS, Between, Column, Expression, Layer, Table

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 
 from lakehouse.frames.kernels import map_whole
 from lakehouse.gold.recommendations import association_rules
-from lakehouse.kernels.rules import product_recommendations
+from lakehouse.kernels.association_rules import product_recommendations
 from lakehouse.table import DOUBLE, INT, Between, Column, Expression, Layer, Table
 
 TABLE = Table(

@@ -26,7 +26,7 @@ from tests.flows.command import answer, digests, lakehouse, run
 ANA = DecisionReason("Ana", "read from the till roll")
 SAID = ("--who", "Ana", "--why", "read from the till roll")
 BETTER = "2024-01-20|101|17|4 9 9"
-WIDER = "import lakehouse.kernels.receipts as module\nmodule.FIRST_DAY = module.date(1800, 1, 1)\n"
+WIDER = "import lakehouse.kernels.receipt_rules as module\nmodule.FIRST_DAY = module.date(1800, 1, 1)\n"
 
 
 @pytest.fixture(scope="module")

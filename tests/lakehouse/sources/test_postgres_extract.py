@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lakehouse.errors import BadInput, ServiceDown, StorageFailed
-from lakehouse.kernels.receipts import Refusal, read_line
+from lakehouse.kernels.receipt_rules import Refusal, read_line
 from lakehouse.postgres import server
 from lakehouse.postgres.connection import connection, stop_embedded
 from lakehouse.settings import Settings, load_settings

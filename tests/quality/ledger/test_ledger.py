@@ -12,8 +12,8 @@ import pytest
 from lakehouse.bronze import categories as bronze_categories
 from lakehouse.bronze import product_categories as bronze_product_categories
 from lakehouse.bronze import transactions
-from lakehouse.kernels import decisions, reference
-from lakehouse.kernels import receipts as receipt_kernel
+from lakehouse.kernels import decisions, reference_rules
+from lakehouse.kernels import receipt_rules as receipt_kernel
 from lakehouse.kernels.lines import numbered_lines
 from lakehouse.ops import corrections, ledger, quarantine
 from lakehouse.silver import categories, product_categories, receipts
@@ -79,12 +79,12 @@ def built(folder: Path, files: dict[str, tuple[str, bytes]]) -> House:
     for entity, rows in bronze.items():
         house.put(BRONZE[entity], rows)
     house.put(receipts.TABLE, receipt_kernel.accepted_receipts(bronze["transactions"]))
-    house.put(categories.TABLE, reference.accepted_categories(bronze["categories"]))
-    house.put(product_categories.TABLE, reference.accepted_product_categories(bronze["product_categories"]))
+    house.put(categories.TABLE, reference_rules.accepted_categories(bronze["categories"]))
+    house.put(product_categories.TABLE, reference_rules.accepted_product_categories(bronze["product_categories"]))
     refused = [
         receipt_kernel.refused_receipts(bronze["transactions"]),
-        reference.refused_categories(bronze["categories"]),
-        reference.refused_product_categories(bronze["product_categories"]),
+        reference_rules.refused_categories(bronze["categories"]),
+        reference_rules.refused_product_categories(bronze["product_categories"]),
     ]
     house.put(quarantine.TABLE, pa.concat_tables(r.cast(quarantine.TABLE.arrow_schema) for r in refused))
     return house

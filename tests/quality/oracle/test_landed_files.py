@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse.kernels.lines import numbered_lines
-from lakehouse.kernels.receipts import Receipt, Refusal, read_line
+from lakehouse.kernels.receipt_rules import Receipt, Refusal, read_line
 from lakehouse.sources import landing
 from lakehouse.sources.landing import Delivery
 from lakehouse.sources.sample import BAD_LINES

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lakehouse.kernels.receipts import Receipt, Refusal, accepted_receipts, read_line, refused_receipts
+from lakehouse.kernels.receipt_rules import Receipt, Refusal, accepted_receipts, read_line, refused_receipts
 from quality.ledger.recount import line_units
 from tests.layouts import layouts
 

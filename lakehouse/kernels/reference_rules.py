@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.kernels.distinct import value_counts
-from lakehouse.kernels.receipts import MAX_INT, Refusal, number_of, octet_refusal, quarantine_rows
+from lakehouse.kernels.receipt_rules import MAX_INT, Refusal, number_of, octet_refusal, quarantine_rows
 
 HEADER = "v.Code_pr|v.code"
 PLAIN_PAIR = r"^\d{1,9}\|[1-9]\d{0,8}$"  # other lines are looked at one by one

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.kernels.reference import (
+from lakehouse.kernels.reference_rules import (
     HEADER,
     accepted_categories,
     accepted_product_categories,

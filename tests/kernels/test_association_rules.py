@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.errors import TooManyRules
-from lakehouse.kernels import rules as kernel
+from lakehouse.kernels import association_rules as kernel
+from lakehouse.kernels.association_rules import association_rules, product_recommendations
 from lakehouse.kernels.itemsets import frequent_itemsets
-from lakehouse.kernels.rules import association_rules, product_recommendations
 from tests.reference import reference_receipts
 
 BASKETS = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), min_size=1, max_size=40)
