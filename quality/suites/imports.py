@@ -1,6 +1,7 @@
 """Import the suites without what Great Expectations imports for expectations that are not used here.
 
-The one place that puts a placeholder into `sys.modules`, and only in the process of the checks.
+The one place that puts a placeholder into `sys.modules`, and only in the process of the checks. With placeholders for
+`UNUSED` the import takes 1.8 s of CPU time, without them 2.3 s (medians of eleven each); `make run` takes 9.9 s.
 """
 
 import gc
