@@ -35,7 +35,10 @@ def main() -> NoReturn:
         if not isinstance(error, KeyboardInterrupt):
             said = f": {' '.join(str(error).split()) or type(error).__name__}"
     finally:
-        signal.signal(signal.SIGINT, _nothing)  # what is done last is short, and an interrupt limits it all the same
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(
+                signal.SIGINT, _nothing
+            )  # what is done last is short, and an interrupt limits it all the same
     if code and was_interrupted():
         code = INTERRUPTED
         if sys.stderr is not None:  # as it is where it was closed

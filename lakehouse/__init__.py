@@ -12,6 +12,7 @@ def open(root: str | PathLike[str] | None = None, release: int | None = None) ->
 
     `root` is the folder of the tables or their address, s3://bucket/prefix, by default what the settings say:
     LAKEHOUSE_ROOT, or `tables` in LAKEHOUSE_HOME. Where a store is and who asks are settings too (MINIO_ENDPOINT, ...).
+    Where MINIO_* are set they are handed on as AWS_* variables of this process: one process reads one store.
     What is opened stays that release, also while runs publish others; several can be open side by side.
 
     >>> import lakehouse

@@ -40,8 +40,9 @@ def take_interrupts() -> Callable[[], bool]:
 
 def _limit_the_ending(come: int) -> None:
     """Wait for the first interrupt, and end the process when it is still there `SECONDS_TO_END` later."""
-    while signal.SIGINT not in os.read(come, 1):
-        pass
+    while signal.SIGINT not in (said := os.read(come, 1)):
+        if not said:  # somebody closed the other end
+            return
     time.sleep(SECONDS_TO_END)
     with suppress(OSError, ValueError):
         if select.select((), (2,), (), 0)[1]:  # nobody may be reading

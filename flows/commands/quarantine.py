@@ -1,4 +1,4 @@
-"""The commands of the quarantine workbench: list refused lines, correct them, accept them as lost, try them again."""
+"""The commands of the quarantine: list refused lines, correct them, accept them as lost, try them again."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated

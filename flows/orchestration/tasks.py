@@ -1,4 +1,4 @@
-"""Prefect around an order: steps as tasks, the report as an artifact, the run's page."""
+"""Prefect around a run: steps as tasks, the report as an artifact, the run's page."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -45,7 +45,7 @@ def prefect_step(events: Events) -> Step:
 
 
 def run_as_flow(request: RunRequest, job: Callable[[RunRequest, Step], Outcome]) -> int | None:
-    """Carry out an order inside a flow run; give the release readers see. Errors: those of the job."""
+    """Carry out a run inside a flow run; give the release readers see. Errors: those of the job."""
     events = Events(request.settings.logs, request.flow, request.run_id, error_console())
     facts = run_recorded(request, events, prefect_step(events), job, _publish_report, page())
     return facts.release_id

@@ -1,4 +1,4 @@
-"""Run an order from its first to its last word: events, steps, the log of runs, the facts for its report."""
+"""Carry out a run from its first to its last word: events, steps, the log of runs, the facts for its report."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -38,7 +38,7 @@ REFERENCE_TABLES = {"categories": categories.TABLE, "product_categories": produc
 
 @dataclass
 class RunTransaction:
-    """What is under way: the workshop, the checks that run beside it, and what came of both."""
+    """What is under way: the build context, the checks that run beside it, and what came of both."""
 
     request: RunRequest
     base: Base

@@ -73,7 +73,7 @@ def require_text(option: str, text: str) -> None:
 def new_request(
     flow: str, settings: Settings, parameters: Parameters, source: Path | None = None, sync: bool = False
 ) -> RunRequest:
-    """Make an order now; errors: WrongUse where the engine would find no tables, or a sync no front end."""
+    """Make a request now; errors: WrongUse where the engine would find no tables, or a sync no front end."""
     require_readable(settings)
     if sync:
         front_end(settings)

@@ -24,7 +24,7 @@ DEFAULT_RESOURCES = Resources()
 
 @contextmanager
 def kept_open(settings: Settings) -> Iterator[Resources]:
-    """Give means for several runs, one after the other: the first that needs one starts it, and it ends here."""
+    """Give resources for several runs, one after the other: the first that needs one starts it, and it ends here."""
     with ExitStack() as until_the_end:
         engine = cache(lambda: until_the_end.enter_context(running_engine(settings)))
         checks = cache(lambda: until_the_end.enter_context(take_worker()))

@@ -23,6 +23,7 @@ from lakehouse.releases import release
 from lakehouse.releases.release import Base, Release, Snapshot
 from lakehouse.settings import Settings
 from lakehouse.table import Layer
+from lakehouse.version import require_loaded_code
 from quality.ledger.ledger import with_current_names
 
 
@@ -127,6 +128,7 @@ def _publish_records(request: RunRequest, step: Step, base: Base, last: Release,
                 for table, rows in changed
             },
         )
+        require_loaded_code()
         release.commit(request.storage, noted, base)
         return noted
 
@@ -179,7 +181,7 @@ def _sync(request: RunRequest, step: Step) -> None:
 def sync(settings: Settings, exports: Path | None = None, frontend: Path | None = None) -> SyncCounts:
     """Copy exports, those of the home if none are named, to a front end, the one of the settings; one at a time.
 
-    Errors: WrongUse without a front end, and those of `synced`.
+    Errors: WrongUse without a front end, and those of `sync_folder`.
     """
     target = frontend or front_end(settings)
     with hold_exports(settings.exports.absolute()):

@@ -134,7 +134,7 @@ class Building:
     """
 
     def __init__(self, context: BuildContext, entries: Iterable[Entry], on_written: Callable[[Written], None]) -> None:
-        self._shop, self._on_written = context, on_written
+        self._context, self._on_written = context, on_written
         self._lock = threading.RLock()
         chosen = {e.table.qualified_name: e for e in entries}
         self._needs = {name: _inputs(e.table) & set(chosen) for name, e in chosen.items()}
@@ -180,7 +180,7 @@ class Building:
     def _build(self, entry: Entry) -> None:
         result = self._results[entry.table.qualified_name]
         try:
-            written = refresh(self._shop, entry)
+            written = refresh(self._context, entry)
             self._on_written(written)
             result.set_result(written)
         except BaseException as error:  # noqa: BLE001  whoever waits for the table gets it

@@ -74,7 +74,7 @@ def recommendations(
 
 
 def _chosen_rules(scorer: Scorer, products: pa.ListArray, per_customer: int) -> Ints:
-    """Give each customer's rules, best first: one row per customer, filled up with NOTHING."""
+    """Give each customer's rules, best first: one row per customer, filled up with NO_RULE."""
     bought = bit_columns(products.flatten().dictionary_encode(), offsets_of(products), scorer.products)
     wanting, everyone = ~bought, ~np.zeros((1, bought.shape[1]), np.uint64)
     bought, waiting = np.concatenate([everyone, bought]), everyone[0]  # the row of a product is its code

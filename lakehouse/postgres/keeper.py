@@ -1,6 +1,6 @@
 """Keep the embedded PostgreSQL of a home running as long as somebody uses it.
 
-`postgres.py` runs this file as a process of its own. Everything known about who lives is a lock (`flock`) the kernel
+`connection.py` runs this file as a process of its own. Everything known about who lives is a lock (`flock`) the kernel
 drops when its holder dies, however it dies:
 
 - `users.lock`: shared, by each process that uses the server, until the process ends;

@@ -143,8 +143,8 @@ class ReleaseReader:
         self._require_kept()
         table, version = self._named(name)
         uri = self.storage.uri(table)
-        frame = session.read.format("delta").option("versionAsOf", version).load(uri)
         try:
+            frame = session.read.format("delta").option("versionAsOf", version).load(uri)
             _ = frame.schema  # asked for now: otherwise who uses the frame is told what is wrong, and in other words
         except PySparkException as error:
             reason = str(error).strip().partition("\n")[0][:REASON_CHARACTERS]

@@ -85,8 +85,8 @@ def admit(
         key = (one.path, one.source_id)
         if one.problem is not None:
             earlier = rows.setdefault(key, _row(one, "rejected", None, run_id, now))
-            if earlier["status"] == "superseded":  # by what was readable, and is there again
-                rows[key] = earlier | {"status": "rejected"}
+            if earlier["status"] in ("rejected", "superseded"):  # by what was readable, and is there again
+                rows[key] = earlier | {"status": "rejected", "detail": one.problem}
             continue
         for other in (k for k, row in rows.items() if k[0] == one.path and row["status"] == "rejected"):
             rows[other] |= {"status": "superseded"}

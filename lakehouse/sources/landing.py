@@ -227,8 +227,8 @@ def _misshapen(head: bytes, entity: str) -> str | None:
     if not head.strip(b"\xef\xbb\xbf\r\n"):
         return "it is empty"
     lines = head.split(b"\n", PROBED_LINES)[:PROBED_LINES]
-    if any(map(_FIELDS[entity], lines)):
-        return None  # a line with a zero byte is a line that breaks a rule, wherever it is
+    if any(b"\0" not in line and _FIELDS[entity](line) for line in lines):
+        return None  # a zero byte is of its line, which breaks a rule; where every line has one, it is other than UTF-8
     if b"\0" in head:
         return "it is binary, not text"
     return f"none of its first {len(lines)} lines has the fields of {entity} separated by |"

@@ -35,6 +35,7 @@ REFUSALS = (
     "InvalidToken",
     "ExpiredToken",
 )
+PUT_OFF = ("SlowDown", "TooManyRequests", "ConditionalRequestConflict")  # nothing of it was done
 PASSING = ("RequestTimeout", "ConditionalRequestConflict")  # what a store asks to be asked again
 UNREAD = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
 NO_STORE = "what answers there is no S3 store"
@@ -67,7 +68,8 @@ def place_of(address: str, patience: timedelta = PATIENCE) -> Place:
 def ask(request: Callable[[], Answer], patience: timedelta = PATIENCE, *, is_harmless: bool = True) -> Answer:
     """Make a request of a client, and again while nothing answers for so long.
 
-    A request that is not harmless when it comes twice is repeated only where it cannot have come. Errors: botocore's.
+    A request that is not harmless when it comes twice is repeated only where it cannot have come, or was put off by the
+    store. Errors: botocore's.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -76,7 +78,7 @@ def ask(request: Callable[[], Answer], patience: timedelta = PATIENCE, *, is_har
         try:
             return request()
         except (BotoCoreError, ClientError) as error:
-            may_pass = _is_passing(error) if is_harmless else _is_unsent(error)
+            may_pass = _is_passing(error) if is_harmless else _is_unsent(error) or code_of(error) in PUT_OFF
             if not may_pass or time.monotonic() + pause > until:
                 raise
         time.sleep(pause)

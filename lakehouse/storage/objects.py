@@ -160,14 +160,24 @@ class _Content(RawIOBase):
         super().close()
 
     def _read(self, into: "memoryview[int]") -> int:
+        from botocore.exceptions import ResponseStreamingError
+        from urllib3.exceptions import HTTPError
+
         if self._body is None:
             self._body = self._get()
         try:
             return int(self._body.readinto(into))
+        except HTTPError as error:  # as TLS that breaks, of which botocore knows nothing
+            self._forget_body()
+            raise ResponseStreamingError(error=error) from error
         except Exception:
+            self._forget_body()
+            raise
+
+    def _forget_body(self) -> None:
+        if self._body is not None:
             self._body.close()
             self._body = None
-            raise
 
     def _get(self) -> "StreamingBody":
         same = {"IfMatch": self._etag} if self._etag else {}

@@ -72,7 +72,7 @@ class Storage:
             try:
                 return int(self._open(table).version())
             except TableNotFoundError:
-                self._hold_to_readable(table)
+                self._require_readable(table)
                 return None
 
     def is_newest(self, table: Table, version: int) -> bool:
@@ -242,7 +242,7 @@ class Storage:
             return SubTreeFileSystem(uri, LocalFileSystem())
         return SubTreeFileSystem(uri.removeprefix(SCHEME), _object_files(object_store_access().endpoint))
 
-    def _hold_to_readable(self, table: Table) -> None:
+    def _require_readable(self, table: Table) -> None:
         """See that a table that is not there is not just out of sight; errors: PermissionError."""
         if not is_address(self.root):
             with suppress(FileNotFoundError, NotADirectoryError):

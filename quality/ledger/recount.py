@@ -26,7 +26,7 @@ class Count(NamedTuple):
 
 
 def recount(location: str, until: int = sys.maxsize) -> Count:
-    """Count the lines and units of a file, and hash its bytes, in one pass: see `counted`. Errors: OSError."""
+    """Count the lines and units of a file, and hash its bytes, in one pass: see `count_lines`. Errors: OSError."""
     with open(location, "rb") as file:
         return count_lines(file, until)
 

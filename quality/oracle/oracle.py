@@ -1,7 +1,7 @@
 """The oracle: DuckDB recounts the core figures from the landed files, and what a run wrote must equal them.
 
-`recounted` says what must be found; `row_verdicts` and `figure_verdicts` compare. On top of a release only the sources
-that were touched are recounted: the figures must be those of the release, plus what came, less what went.
+`recount_sources` says what must be found; `row_verdicts` and `figure_verdicts` compare. On top of a release only the
+sources that were touched are recounted: the figures must be those of the release, plus what came, less what went.
 """
 
 from collections.abc import Iterable, Mapping

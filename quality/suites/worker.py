@@ -148,7 +148,7 @@ class Worker:
 
 
 def start_ahead() -> None:
-    """Start a worker that prepares itself while this process still imports; `started` gives it."""
+    """Start a worker that prepares itself while this process still imports; `take_worker` gives it."""
     ahead = Worker()
     ahead.prepare()
     _ahead.append(ahead)

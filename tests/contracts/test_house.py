@@ -61,7 +61,9 @@ def test_a_file_at_the_top_of_flows_is_a_flow(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FLOW_FILES, ids=str)
 def test_a_flow_knows_no_command(file: Path) -> None:
-    modules = [node.module or "" for node in ast.walk(tree(file)) if isinstance(node, ast.ImportFrom)]
+    nodes = list(ast.walk(tree(file)))
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [f"{n.module}.{alias.name}" for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names]
     assert [module for module in modules if module.startswith("flows.commands")] == []
 
 

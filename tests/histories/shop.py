@@ -57,7 +57,7 @@ def source_id_of(content: bytes) -> int:
 
 
 def is_readable(content: bytes) -> bool:
-    return any(line.count(b"|") == 3 for line in content.split(b"\n"))
+    return any(b"\0" not in line and line.count(b"|") == 3 for line in content.split(b"\n"))
 
 
 def lines_of(content: bytes) -> list[bytes]:

@@ -14,8 +14,7 @@ import pytest
 from infra.stack import process, stack
 from infra.stack.process import members, running, will_say
 from infra.stack.spark import WORKERS
-from lakehouse.engine.session import running as running_engine
-from lakehouse.engine.session import start
+from lakehouse.engine.session import running_engine, start
 from lakehouse.errors import ServiceDown
 from lakehouse.releases.reader import open_release
 from lakehouse.settings import load_settings

@@ -75,7 +75,7 @@ def test_a_running_server_is_found_again_with_one_question_and_without_waiting(
     api_url = server.local_server(home)
     asked, ask = [], server._silence
     monkeypatch.setattr(server, "_silence", lambda url: asked.append(url) or ask(url))
-    monkeypatch.setattr(server, "_started_server", lambda _: pytest.fail("it starts one, or waits for one"))
+    monkeypatch.setattr(server, "_start_server", lambda _: pytest.fail("it starts one, or waits for one"))
     assert server.find_server(home) == server.local_server(home) == api_url
     assert asked == [api_url] * 2
 

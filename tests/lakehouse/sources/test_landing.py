@@ -71,6 +71,8 @@ SHAPELESS = "none of its first {} lines has the fields of {} separated by |"
         ("transactions", b"\xef\xbb\xbf\r\n\n\n", "it is empty"),
         ("transactions", b"PK\3\4\0\0", "it is binary, not text"),
         ("transactions", b"\0" * 512, "it is binary, not text"),
+        ("transactions", GOOD.decode().encode("utf-16"), "it is binary, not text"),
+        ("transactions", GOOD.decode().encode("utf-32-le"), "it is binary, not text"),
         ("transactions", GOOD.replace(b"|", b";"), SHAPELESS.format(2, "transactions")),
         ("transactions", GOOD.replace(b"|", b",") * 5_000, SHAPELESS.format(1000, "transactions")),
         ("transactions", b"1|FRUIT\n", SHAPELESS.format(2, "transactions")),

@@ -63,7 +63,7 @@ def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 def first_page(address: str) -> object:
-    """Ask for a list as `listed` does, with little patience."""
+    """Ask for a list as `list_objects` does, with little patience."""
     with object_errors(address):
         return next(pages_of(place_of(address, SHORT), address, SHORT))
 
@@ -409,7 +409,7 @@ def test_of_many_the_first_failure_ends_the_rest(monkeypatch: pytest.MonkeyPatch
 def test_who_works_on_folders_does_not_import_boto3(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     code = (
-        "import sys, deployments.command_line, flows.commands.cli, flows.run.steps, lakehouse.exports.objects;"
+        "import sys, deployments.entry, flows.commands.cli, flows.run.steps, lakehouse.exports.objects;"
         "from lakehouse.storage.objects import open_location;"
         "assert open_location(sys.argv[1]).read() == b'content';"
         "print([name for name in sys.modules if name.startswith(('boto', 's3transfer'))])"
