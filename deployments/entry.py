@@ -36,9 +36,7 @@ def main() -> NoReturn:
             said = f": {' '.join(str(error).split()) or type(error).__name__}"
     finally:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(
-                signal.SIGINT, _nothing
-            )  # what is done last is short, and an interrupt limits it all the same
+            signal.signal(signal.SIGINT, _nothing)  # what is done last is short, and limited all the same
     if code and was_interrupted():
         code = INTERRUPTED
         if sys.stderr is not None:  # as it is where it was closed
