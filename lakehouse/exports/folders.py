@@ -50,16 +50,17 @@ def versions(into: Path) -> list[Path]:
 
 def current_folder(into: Path) -> Path | None:
     """Give the published folder, None before the first; errors: BadInput when `into` is not ours to replace."""
-    if into.is_symlink():
-        target = os.readlink(into)
-        if _is_version(into, target):
-            return into.with_name(target)
-        raise BadInput(str(into), f"it is a link to {target}", "Remove the link or choose another OUTPUT_PATH.")
-    if into.is_dir() and any(into.iterdir()):
+    # Whether it is a link is asked last: another publisher may put the first one there at any moment.
+    if into.is_dir() and any(into.iterdir()) and not into.is_symlink():
         raise BadInput(str(into), "it is a folder with other files", "Empty it or choose another OUTPUT_PATH.")
-    if into.exists() and not into.is_dir():
+    if into.exists() and not into.is_dir() and not into.is_symlink():
         raise BadInput(str(into), "it is a file, not a folder", "Remove it or choose another OUTPUT_PATH.")
-    return None
+    if not into.is_symlink():
+        return None
+    target = os.readlink(into)
+    if _is_version(into, target):
+        return into.with_name(target)
+    raise BadInput(str(into), f"it is a link to {target}", "Remove the link or choose another OUTPUT_PATH.")
 
 
 def write_version(into: Path, files: Mapping[str, bytes], release_id: int) -> Path:

@@ -23,8 +23,9 @@ BROKEN = {  # lines of transactions files, and the rule each breaks
     b"2024-01-10|1|7|4 x": "bad_product",
     b"2024-01-10|1|7|4\0": "bad_product",
     b"\0" * 512: "wrong_field_count",
+    b"\x89PNG\0\0": "not_utf8",
 }
-UNREADABLE = (b"", b"\r\n", b"one\nof two\n", b"\x89PNG\0\0")
+UNREADABLE = (b"", b"\r\n", b"one\nof two\n", b"\x89PNG\0\0\n")
 REFERENCES = (
     (b"1|Bread\n2|Milk\n", b"v.Code_pr|v.code\n1|1\n2|1\n3|2\n"),
     (b"1|Bread\n2|Oat milk\n3|Tea\n", b"v.Code_pr|v.code\n1|2\n2|1\n2|1\n4|3\n2|3\n"),

@@ -278,7 +278,7 @@ from lakehouse.engine import session
 from lakehouse.settings import load_settings
 assert session.IDLE_SECONDS > 86_400
 session.IDLE_SECONDS = 1
-with session.running(load_settings(lakehouse_home={str(tmp_path)!r})) as sail:
+with session.running_engine(load_settings(lakehouse_home={str(tmp_path)!r})) as sail:
     assert sail.session.range(3).count() == 3
     for pause in (2, 4, 8, 16, 32, 64, 128, 256):
         time.sleep(pause)

@@ -536,6 +536,23 @@ def test_publishers_at_one_time_leave_one_whole_release(tmp_path: Path) -> None:
     assert len(beside(into)) == 2
 
 
+def test_the_first_link_of_another_publisher_is_not_taken_for_a_folder_of_somebody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = tmp_path / "exports"
+    folder = folders.write_version(into, {"a.json": b"{}"}, 1)
+
+    def looked_at_before_it_comes(path: Path) -> bool:
+        was_link = os.path.islink(path)
+        if not was_link:
+            folders.swap(into, folder)
+        return was_link
+
+    monkeypatch.setattr(Path, "is_symlink", looked_at_before_it_comes)
+    assert folders.current_folder(into) is None
+    assert folders.current_folder(into) == folder
+
+
 def test_a_killed_publisher_leaves_a_whole_release_and_nothing_that_stays(tmp_path: Path) -> None:
     into = tmp_path / "exports"
     code = "import sys; from test_exports import *\nfor n in range(1, 10**6):\n"
