@@ -24,7 +24,7 @@ from lakehouse.engine.sink import rows_in_memory
 from lakehouse.engine.spark_server import start_server
 from lakehouse.errors import ServiceDown, WrongUse
 from lakehouse.settings import Settings
-from lakehouse.storage.tables import require_nameable
+from lakehouse.storage.places import require_nameable
 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/\-._+&=@:;,!$'()]+")  # Sail looks for others under their escaped names
 AUTHORIZATION = re.compile(r"(authorization=)[^\s;'\"]+")  # in an address of Spark Connect

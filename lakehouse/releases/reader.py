@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pyarrow as pa
@@ -18,8 +17,8 @@ from lakehouse.errors import NotFound, NothingPublished, StorageFailed, WrongUse
 from lakehouse.releases import release as published
 from lakehouse.releases.release import Release, Snapshot
 from lakehouse.settings import load_settings
-from lakehouse.storage.objects import is_address
-from lakehouse.storage.tables import Storage, require_nameable, storage_errors
+from lakehouse.storage.places import problem_of, whole_place
+from lakehouse.storage.tables import Storage, storage_errors
 from lakehouse.table import Layer, Table
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 HIDDEN = "__of_release__"  # between layer and name of what the views of DuckDB stand on
-IN_HOME = "tables"
-WHERE = "the tables are in LAKEHOUSE_ROOT, by default in `tables` of LAKEHOUSE_HOME."
 REASON_CHARACTERS = 300
 ENGINE_REMEDY = (
     "Check that the engine of that session reads this place. Sail finds no table under a path with spaces, or with "
@@ -206,30 +203,18 @@ def open_release(root: str | PathLike[str] | None, release: int | None) -> Relea
 
 
 def _settled_storage() -> Storage:
-    return Storage(_whole(load_settings().root))
+    return Storage(whole_place(load_settings().root))
 
 
 def _named_storage(root: str) -> Storage:
     """Open a place that somebody named; errors: WrongUse, and NothingPublished where no lakehouse can be."""
     if not root:
         raise WrongUse("root", root, "a folder, or an address like s3://bucket/prefix")
-    storage = Storage(_whole(load_settings(lakehouse_root=root).root))
-    if is_address(storage.root):
-        return storage
-    require_nameable(storage.root)
-    folder = Path(storage.root)
+    storage = Storage(whole_place(load_settings(lakehouse_root=root).root))
     with storage_errors("open", storage.root):
-        if not folder.is_dir():
-            found = "That is no folder" if folder.exists() else "There is no such folder"
-            raise NothingPublished(storage.root, remedy=f"{found}: {WHERE}")
-        if not (folder / Layer.OPS).is_dir() and (folder / IN_HOME / Layer.OPS).is_dir():
-            raise NothingPublished(storage.root, remedy=f"It is a home: its tables are in {folder / IN_HOME}.")
+        if problem := problem_of(storage.root):
+            raise NothingPublished(storage.root, remedy=problem)
     return storage
-
-
-def _whole(root: str) -> str:
-    """Give an address without a last slash, or a path that stays right when the process goes elsewhere."""
-    return root.rstrip("/") if is_address(root) else str(Path(root).absolute())
 
 
 def _number(release: object) -> int:

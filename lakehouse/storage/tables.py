@@ -21,7 +21,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, S3FileSystem, 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
-from lakehouse.errors import BrokenContract, StorageFailed, WrongUse
+from lakehouse.errors import BrokenContract, StorageFailed
 from lakehouse.settings import object_store_access
 from lakehouse.storage import delta_log
 from lakehouse.storage.durable import durable
@@ -39,7 +39,6 @@ RESTORE_REMEDY = (
     "Check that it is whole and may be written; `lakehouse rebuild --keep FOLDER` makes its release again elsewhere."
 )
 REMEDIES = {"read": READ_REMEDY, "restore": RESTORE_REMEDY}  # by action; REMEDY for others
-UNNAMEABLE = re.compile(r"[#?\[\]\\^|%\x00-\x1f\x7f]")  # delta-rs takes a path for part of an address
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 BACKTRACE = re.compile(r"\n\s+0: .*", re.DOTALL)  # of delta-rs's own code, where RUST_BACKTRACE asks for it
 
@@ -258,13 +257,6 @@ class Storage:
         if is_address(self.root):
             reach(self.root)
         return DeltaTable(self.uri(table), version=version)
-
-
-def require_nameable(root: str) -> None:
-    """See that delta-rs opens tables under a root; errors: WrongUse."""
-    if UNNAMEABLE.search(root):
-        expected = r"a path without # ? % [ ] | \ ^ and control characters: no Delta table opens there"
-        raise WrongUse("The folder of the tables", root, expected)
 
 
 @cache
