@@ -14,7 +14,7 @@ READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-stack test-ci test-long stack-up stack-down jars minio check format bench bench-day bench-cluster crash-matrix fuzz docs stop clean lock env images up down
+.PHONY: help setup run test test-stack test-long stack-up stack-down jars minio check format bench bench-day bench-cluster crash-matrix fuzz docs stop clean lock env images up down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
@@ -31,9 +31,6 @@ test: setup ## run the tests that take minutes, three processes of them; what is
 
 test-stack: setup jars minio ## test the cluster: MinIO, PostgreSQL, Spark and Prefect as processes on this machine
 	@$(PYTEST) tests/stack $(ARGS)
-
-test-ci: setup jars minio ## run both at once, which is what continuous integration does
-	@$(PYTEST) --numprocesses 3 $(BY_FILE) $(ARGS)
 
 test-long: setup jars minio ## run all that takes longer: 200 histories, the crash matrix, kills on the cluster, real receipts
 	@LAKEHOUSE_HISTORIES=$${LAKEHOUSE_HISTORIES:-200} $(PYTEST) --numprocesses 2 $(BY_FILE) -m long $(ARGS)

@@ -104,8 +104,11 @@ SECOND = {
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[SparkSession]:
+    """Great Expectations asks for a session of its own: it is told where one is, whatever ran here before."""
     engine = start(load_settings(engine="sail"))
-    yield engine.session
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_REMOTE", engine.address)
+        yield engine.session
     engine.stop()
 
 
