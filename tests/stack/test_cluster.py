@@ -114,6 +114,7 @@ def test_every_service_wants_a_password(running_cluster: Cluster) -> None:
         with pytest.raises(HTTPError) as refused:
             urlopen(Request(address, method="POST" if code == 401 else "GET"), timeout=150)
         assert refused.value.code == code
+        refused.value.close()  # it is the answer too, and holds its socket
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
         psycopg.connect(host="127.0.0.1", port=ports["postgres"], user="source_owner", dbname="source")
     with pytest.raises(ServiceDown, match="Spark Connect server"):
